@@ -1,0 +1,76 @@
+// swift-tools-version: 6.0
+import PackageDescription
+
+let strict: [SwiftSetting] = [.swiftLanguageMode(.v6)]
+
+let package = Package(
+  name: "sallyport",
+  products: [
+    .executable(name: "sallyport", targets: ["sallyport"]),
+    .library(name: "ProxmoxClient", targets: ["ProxmoxClient", "ConsoleProtocol"]),
+    .library(name: "PVESimulator", targets: ["PVESimulator"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+  ],
+  targets: [
+    // C libraries of the system, found by pkg-config.
+    .systemLibrary(
+      name: "CLibwebsockets", pkgConfig: "libwebsockets",
+      providers: [.apt(["libwebsockets-dev"])]),
+    .systemLibrary(
+      name: "CLibcurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    // The C that Swift can't import: variadic calls, function-like macros, GNU-only calls.
+    .target(name: "CSallyport", dependencies: ["CLibcurl", "COpenSSL"]),
+
+    .target(name: "ConsoleProtocol", swiftSettings: strict),
+    .target(
+      name: "EventLoop",
+      dependencies: [
+        "ConsoleProtocol", "CLibwebsockets", "COpenSSL", "CSallyport",
+        .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "ProxmoxClient",
+      dependencies: ["ConsoleProtocol", "CLibcurl", "COpenSSL", "CSallyport"],
+      swiftSettings: strict),
+    .target(
+      name: "PVESimulator",
+      dependencies: ["ConsoleProtocol", "EventLoop", "COpenSSL", "CSallyport"],
+      swiftSettings: strict),
+    .target(
+      name: "Gateway",
+      dependencies: [
+        "ConsoleProtocol", "EventLoop", "ProxmoxClient", "COpenSSL",
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "sallyport",
+      dependencies: [
+        "Gateway", "PVESimulator", "ProxmoxClient", "EventLoop", "ConsoleProtocol", "CSallyport",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ],
+      swiftSettings: strict),
+
+    .testTarget(
+      name: "ConsoleProtocolTests", dependencies: ["ConsoleProtocol"], swiftSettings: strict),
+    .testTarget(
+      name: "EventLoopTests", dependencies: ["EventLoop", "CSallyport"], swiftSettings: strict),
+    .testTarget(
+      name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "EventLoop"],
+      resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "PVESimulatorTests", dependencies: ["PVESimulator", "ProxmoxClient"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "GatewayTests", dependencies: ["Gateway", "PVESimulator"], swiftSettings: strict),
+  ]
+)

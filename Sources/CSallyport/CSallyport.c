@@ -1,0 +1,105 @@
+#define _GNU_SOURCE
+#include "CSallyport.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int sp_open_pty(int *master, int *slave, unsigned short columns, unsigned short rows) {
+  int m = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+  if (m < 0) return -1;
+  char name[64];
+  if (grantpt(m) != 0 || unlockpt(m) != 0 || ptsname_r(m, name, sizeof name) != 0) {
+    int e = errno;
+    close(m);
+    errno = e;
+    return -1;
+  }
+  int s = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (s < 0) {
+    int e = errno;
+    close(m);
+    errno = e;
+    return -1;
+  }
+  sp_set_window_size(s, columns, rows);
+  *master = m;
+  *slave = s;
+  return 0;
+}
+
+int sp_set_window_size(int fd, unsigned short columns, unsigned short rows) {
+  struct winsize w;
+  memset(&w, 0, sizeof w);
+  w.ws_col = columns;
+  w.ws_row = rows;
+  return ioctl(fd, TIOCSWINSZ, &w);
+}
+
+int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows) {
+  struct winsize w;
+  if (ioctl(fd, TIOCGWINSZ, &w) != 0) return -1;
+  *columns = w.ws_col;
+  *rows = w.ws_row;
+  return 0;
+}
+
+pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *const envp[], const char *cwd) {
+  // An exec failure comes back over a close-on-exec pipe, so that it is an error here and not a child that dies.
+  int report[2];
+  if (pipe2(report, O_CLOEXEC) != 0) return -1;
+  pid_t pid = fork();
+  if (pid < 0) {
+    int e = errno;
+    close(report[0]);
+    close(report[1]);
+    errno = e;
+    return -1;
+  }
+  if (pid == 0) {
+    setsid();
+    ioctl(slave, TIOCSCTTY, 0);
+    dup2(slave, 0);
+    dup2(slave, 1);
+    dup2(slave, 2);
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    for (int i = 1; i < NSIG; i++) sigaction(i, &action, NULL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (cwd != NULL && chdir(cwd) != 0) { /* stays where it is */ }
+    execvpe(path, argv, envp);
+    int e = errno;
+    ssize_t ignored = write(report[1], &e, sizeof e);
+    (void)ignored;
+    _exit(127);
+  }
+  close(report[1]);
+  int e = 0;
+  ssize_t n;
+  do {
+    n = read(report[0], &e, sizeof e);
+  } while (n < 0 && errno == EINTR);
+  close(report[0]);
+  if (n == (ssize_t)sizeof e) {
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
+    errno = e;
+    return -1;
+  }
+  return pid;
+}
+
+int sp_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
+
+int sp_socket(int family, int type) { return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+
+int sp_exit_status(int s) { return WIFEXITED(s) ? WEXITSTATUS(s) : -1; }
+int sp_term_signal(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }

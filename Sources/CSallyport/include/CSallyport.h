@@ -1,0 +1,62 @@
+// The C that Swift can't import: variadic calls, function-like macros and GNU-only calls.
+// Nothing here decides anything; every function is one call or one macro.
+#ifndef CSALLYPORT_H
+#define CSALLYPORT_H
+
+#include <curl/curl.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <termios.h>
+
+// libcurl: curl_easy_setopt & co are variadic.
+static inline CURLcode sp_curl_set_long(CURL *h, CURLoption o, long v) { return curl_easy_setopt(h, o, v); }
+static inline CURLcode sp_curl_set_off(CURL *h, CURLoption o, curl_off_t v) { return curl_easy_setopt(h, o, v); }
+static inline CURLcode sp_curl_set_string(CURL *h, CURLoption o, const char *v) { return curl_easy_setopt(h, o, v); }
+static inline CURLcode sp_curl_set_pointer(CURL *h, CURLoption o, void *v) { return curl_easy_setopt(h, o, v); }
+static inline CURLcode sp_curl_set_slist(CURL *h, CURLoption o, struct curl_slist *v) { return curl_easy_setopt(h, o, v); }
+static inline CURLcode sp_curl_set_write(CURL *h, CURLoption o, size_t (*f)(char *, size_t, size_t, void *)) { return curl_easy_setopt(h, o, f); }
+static inline CURLcode sp_curl_set_progress(CURL *h, CURLoption o, int (*f)(void *, curl_off_t, curl_off_t, curl_off_t, curl_off_t)) { return curl_easy_setopt(h, o, f); }
+static inline CURLcode sp_curl_set_ssl_ctx(CURL *h, CURLoption o, CURLcode (*f)(CURL *, void *, void *)) { return curl_easy_setopt(h, o, f); }
+static inline CURLcode sp_curl_set_sockopt(CURL *h, CURLoption o, int (*f)(void *, curl_socket_t, curlsocktype)) { return curl_easy_setopt(h, o, f); }
+static inline CURLcode sp_curl_get_long(CURL *h, CURLINFO i, long *v) { return curl_easy_getinfo(h, i, v); }
+static inline CURLcode sp_curl_get_off(CURL *h, CURLINFO i, curl_off_t *v) { return curl_easy_getinfo(h, i, v); }
+static inline CURLcode sp_curl_get_string(CURL *h, CURLINFO i, char **v) { return curl_easy_getinfo(h, i, v); }
+static inline CURLcode sp_curl_get_pointer(CURL *h, CURLINFO i, void **v) { return curl_easy_getinfo(h, i, v); }
+static inline CURLMcode sp_curl_multi_set_long(CURLM *h, CURLMoption o, long v) { return curl_multi_setopt(h, o, v); }
+static inline CURLSHcode sp_curl_share_set_long(CURLSH *h, CURLSHoption o, long v) { return curl_share_setopt(h, o, v); }
+
+// OpenSSL: these are macros.
+static inline void sp_ssl_ctx_modes(SSL_CTX *c) {
+  SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+}
+static inline int sp_ssl_ctx_min_tls12(SSL_CTX *c) { return (int)SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION); }
+static inline int sp_ssl_set_sni(SSL *s, const char *name) { return (int)SSL_set_tlsext_host_name(s, name); }
+static inline void sp_ssl_ctx_ignore_eof(SSL_CTX *c) { SSL_CTX_set_options(c, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION); }
+static inline void sp_ssl_ctx_session_cache(SSL_CTX *c, int on) { SSL_CTX_set_session_cache_mode(c, on ? SSL_SESS_CACHE_BOTH : SSL_SESS_CACHE_OFF); }
+static inline X509 *sp_x509_of_store_ctx(X509_STORE_CTX *c) { return X509_STORE_CTX_get0_cert(c); }
+static inline unsigned int sp_ssl_verify_none(void) { return SSL_VERIFY_NONE; }
+static inline unsigned int sp_ssl_verify_peer(void) { return SSL_VERIFY_PEER; }
+
+// GNU and XOPEN calls that Swift's Glibc module lacks.
+
+/// Opens a pseudo terminal pair, both ends close-on-exec, the master non-blocking. 0, or -1 with errno.
+int sp_open_pty(int *master, int *slave, unsigned short columns, unsigned short rows);
+/// Sets a terminal's size. 0, or -1 with errno.
+int sp_set_window_size(int fd, unsigned short columns, unsigned short rows);
+/// Reads a terminal's size. 0, or -1 with errno.
+int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows);
+/// Starts a program with a terminal as its controlling terminal and all three standard streams, in a session
+/// of its own, with default signals. The parent keeps `slave`. Returns the pid, or -1 with errno.
+pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *const envp[], const char *cwd);
+/// accept4 with SOCK_NONBLOCK | SOCK_CLOEXEC.
+int sp_accept(int fd);
+/// socket with SOCK_NONBLOCK | SOCK_CLOEXEC.
+int sp_socket(int family, int type);
+/// Wait-status macros.
+int sp_exit_status(int wait_status);
+int sp_term_signal(int wait_status);
+
+#endif

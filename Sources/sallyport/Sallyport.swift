@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct Sallyport: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "sallyport")
+}
