@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,6 +102,18 @@ pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *con
 int sp_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
 
 int sp_socket(int family, int type) { return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
+
+int sp_timer_create(void) { return timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }
+
+int sp_timer_arm(int fd, uint64_t nanoseconds) {
+  struct itimerspec t;
+  memset(&t, 0, sizeof t);
+  t.it_value.tv_sec = (time_t)(nanoseconds / 1000000000u);
+  t.it_value.tv_nsec = (long)(nanoseconds % 1000000000u);
+  return timerfd_settime(fd, 0, &t, NULL);
+}
+
+void sp_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
 int sp_exit_status(int s) { return WIFEXITED(s) ? WEXITSTATUS(s) : -1; }
 int sp_term_signal(int s) { return WIFSIGNALED(s) ? WTERMSIG(s) : 0; }

@@ -8,6 +8,8 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/types.h>
 #include <termios.h>
 
@@ -37,6 +39,9 @@ static inline int sp_ssl_set_sni(SSL *s, const char *name) { return (int)SSL_set
 static inline void sp_ssl_ctx_ignore_eof(SSL_CTX *c) { SSL_CTX_set_options(c, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION); }
 static inline void sp_ssl_ctx_session_cache(SSL_CTX *c, int on) { SSL_CTX_set_session_cache_mode(c, on ? SSL_SESS_CACHE_BOTH : SSL_SESS_CACHE_OFF); }
 static inline X509 *sp_x509_of_store_ctx(X509_STORE_CTX *c) { return X509_STORE_CTX_get0_cert(c); }
+// TLS 1.2 is the least for viewers too; SSL_OP_* are shifted by a macro.
+#define SP_OLD_TLS (SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1)
+static const long SP_SSL_OP_NO_OLD_TLS = (long)SP_OLD_TLS;
 static inline unsigned int sp_ssl_verify_none(void) { return SSL_VERIFY_NONE; }
 static inline unsigned int sp_ssl_verify_peer(void) { return SSL_VERIFY_PEER; }
 
@@ -55,6 +60,12 @@ pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *con
 int sp_accept(int fd);
 /// socket with SOCK_NONBLOCK | SOCK_CLOEXEC.
 int sp_socket(int family, int type);
+/// A monotonic timerfd, non-blocking and close-on-exec.
+int sp_timer_create(void);
+/// Arms it once, `nanoseconds` from now (at least 1); 0 disarms.
+int sp_timer_arm(int fd, uint64_t nanoseconds);
+/// Names the calling thread (15 characters at most), for top and gdb.
+void sp_name_thread(const char *name);
 /// Wait-status macros.
 int sp_exit_status(int wait_status);
 int sp_term_signal(int wait_status);
