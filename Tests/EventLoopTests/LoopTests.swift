@@ -1,7 +1,6 @@
 import CSallyport
 import ConsoleProtocol
 import Foundation
-import Synchronization
 import Testing
 
 @testable import EventLoop
@@ -13,7 +12,7 @@ struct LoopTests {
     let group = try LoopGroup(count: 2)
     defer { group.shutdown() }
     let loop = group.loops[0]
-    let seen = Mutex<[Int: [Int]]>([:])
+    let seen = Shared<[Int: [Int]]>([:])
     await withTaskGroup(of: Void.self) { tasks in
       for t in 0..<8 {
         tasks.addTask {
@@ -27,14 +26,14 @@ struct LoopTests {
       }
     }
     await eventually("all jobs ran") { seen.withLock { $0.values.map(\.count).reduce(0, +) } == 4000 }
-    for list in seen.withLock({ $0.values }) { #expect(list == Array(0..<500)) }
+    for list in seen.withLock({ Array($0.values) }) { #expect(list == Array(0..<500)) }
   }
 
   @Test("timers fire in the order of their deadlines, and cancelled ones don't")
   func timers() async throws {
     let group = try LoopGroup(count: 1)
     defer { group.shutdown() }
-    let fired = Mutex<[Int]>([])
+    let fired = Shared<[Int]>([])
     try await group.loops[0].run {
       let loop = group.loops[0]
       loop.schedule(after: .milliseconds(60)) { fired.withLock { $0.append(3) } }
@@ -57,7 +56,7 @@ struct LoopTests {
       ? try TLSContext.server(certificatePEM: certificate.pem, keyPEM: Secret(certificate.key)) : nil
     let client =
       tls ? try TLSContext.client(TLSPolicy(trust: .caFile(certificate.certificateFile))) : nil
-    let echoes = Mutex<[Recorder]>([])
+    let echoes = Shared<[Recorder]>([])
     let a = group.loops[0]
     let b = group.loops[1]
     let port = try await a.run {
@@ -186,7 +185,8 @@ struct LoopTests {
       var master: Int32 = -1
       var slave: Int32 = -1
       #expect(sp_open_pty(&master, &slave, 100, 30) == 0)
-      let arguments = ["sh", "-c", "stty size; exit 3"].map { strdup($0) } + [nil]
+      let arguments: [UnsafeMutablePointer<CChar>?] =
+        ["sh", "-c", "stty size; exit 3"].map { (word: String) in strdup(word) } + [nil]
       defer { arguments.forEach { free($0) } }
       let pid = sp_spawn_on_pty(slave, "/bin/sh", arguments, environ, "/")
       close(slave)
@@ -218,9 +218,10 @@ struct LoopTests {
     }
     _ = write(theirs, "hello", 5)
     close(theirs)
-    var before = rusage()
-    getrusage(RUSAGE_SELF, &before)
+    let before = try await loop.run { threadSeconds() }
     try await Task.sleep(for: .milliseconds(300))
+    let after = try await loop.run { threadSeconds() }
+    #expect(after - before < 0.1, "the loop spins on a hang-up")
     #expect(recorder.bytes.isEmpty && recorder.end == nil)
     handle.execute { $0.resumeReading() }
     await eventually("the rest and the end") { recorder.end == .endOfStream }
@@ -249,4 +250,11 @@ final class Resumer: StreamHandler {
   }
   func streamDrained(_ s: EventLoop.Stream) { s.resumeReading() }
   func streamClosed(_ s: EventLoop.Stream, _ end: StreamEnd) { inner.streamClosed(s, end) }
+}
+
+/// CPU seconds of the calling thread.
+func threadSeconds() -> Double {
+  var t = timespec()
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t)
+  return Double(t.tv_sec) + Double(t.tv_nsec) / 1e9
 }

@@ -81,3 +81,17 @@ struct TestCertificate {
     key = try String(contentsOfFile: keyFile, encoding: .utf8)
   }
 }
+
+/// A value behind a lock, to be captured by many closures.
+final class Shared<T: Sendable>: Sendable {
+  private let value: Mutex<T>
+  init(_ value: T) { self.value = Mutex(value) }
+  func withLock<R: Sendable>(_ body: @Sendable (inout T) -> R) -> R {
+    value.withLock { v in
+      var copy = v
+      let result = body(&copy)
+      v = copy
+      return result
+    }
+  }
+}
