@@ -1,0 +1,117 @@
+import ConsoleProtocol
+import EventLoop
+
+/// What a link grants: one viewer, on one console of one target, with these rights and limits.
+public struct Grant: Sendable {
+  /// The session's name in the API: `GET /v1/consoles/{id}`.
+  public var id: String
+  /// The cluster's name in the configuration.
+  public var cluster: String
+  /// The target as it was asked for.
+  public var target: Target
+  /// Which console of it.
+  public var console: Console
+  /// Whether input is dropped by the relay.
+  public var readOnly: Bool
+  /// Ends the session this long after it opened.
+  public var maxDuration: Duration?
+  /// Ends the session after this long without input from the viewer.
+  public var idle: Duration?
+
+  /// Puts the parts together.
+  public init(
+    id: String, cluster: String, target: Target, console: Console, readOnly: Bool = false,
+    maxDuration: Duration? = nil, idle: Duration? = nil
+  ) {
+    self.id = id
+    self.cluster = cluster
+    self.target = target
+    self.console = console
+    self.readOnly = readOnly
+    self.maxDuration = maxDuration
+    self.idle = idle
+  }
+}
+
+/// A freshly minted console and the addresses of the host that minted it.
+public struct MintedConsole: Sendable {
+  /// How to dial, once.
+  public var plan: UpstreamPlan
+  /// The host's addresses, resolved off the loop, best first.
+  public var addresses: [SocketAddress]
+  /// TLS settings for the dial; nil for plain HTTP.
+  public var tls: TLSContext?
+  /// The place that the target turned out to be.
+  public var place: Place
+  /// To be called once, when the inner login is over, well or ill: the next mint for the same VM may go on (PVE
+  /// has one VNC password per VM). Idempotent; any thread.
+  public var loginOver: @Sendable () -> Void
+
+  /// Puts the parts together.
+  public init(
+    plan: UpstreamPlan, addresses: [SocketAddress], tls: TLSContext?, place: Place,
+    loginOver: @escaping @Sendable () -> Void
+  ) {
+    self.plan = plan
+    self.addresses = addresses
+    self.tls = tls
+    self.place = place
+    self.loginOver = loginOver
+  }
+}
+
+/// How an upstream leg came to its end, before anybody asked why.
+public enum UpstreamFailure: Sendable {
+  /// No connection, or none that may be trusted.
+  case notConnected(StreamEnd)
+  /// The machine of the console refused or broke off: see ``ConsoleFailure``.
+  case console(ConsoleFailure)
+  /// It took longer than allowed: nothing came, or the login did not finish.
+  case silent(stage: String)
+  /// It was open, and the connection ended.
+  case endedOpen(StreamEnd)
+}
+
+/// What a session needs of the control plane. All of it may be called from a loop's thread; nothing blocks.
+public protocol ConsoleServices: AnyObject, Sendable {
+  /// Turns the token of a viewer's first message into what it grants. A token is good once.
+  func redeem(_ token: Secret, peer: String) -> Result<Grant, Ending>
+
+  /// Checks that the console can be opened, and mints it. Called only while the viewer's websocket is up.
+  /// - Parameter attempt: 1 for the first; later ones follow a failed dial, after a back-off.
+  func mint(_ grant: Grant, size: (columns: Int, rows: Int)?, attempt: Int) async throws(Ending)
+    -> MintedConsole
+
+  /// Finds out why an upstream leg failed or ended: asks the guest's state and the worker's task log.
+  func diagnose(_ failure: UpstreamFailure, of grant: Grant, minted: MintedConsole?) async -> Ending
+
+  /// Makes sure that PVE's worker task behind a console ends.
+  func release(_ minted: MintedConsole)
+
+  /// The registry entry of a session. `observer` is told when an operator ends the session.
+  func opened(_ grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void) -> SessionRecord
+
+  /// Limits of the relay.
+  var limits: RelayLimits { get }
+}
+
+/// The relay's numbers, all configurable.
+public struct RelayLimits: Sendable {
+  /// For the viewer's first message.
+  public var firstMessage: Duration = .seconds(10)
+  /// For TCP, TLS, upgrade and inner login together.
+  public var dial: Duration = .seconds(15)
+  /// Dials per session, each on a new mint.
+  public var attempts: Int = 3
+  /// Between websocket pings on either leg.
+  public var pingInterval: Duration = .seconds(25)
+  /// A leg from which nothing came for so long is dead.
+  public var deadAfter: Duration = .seconds(55)
+  /// How long reading from pveproxy may be stopped in one go for a slow viewer.
+  public var slowViewer: Duration = .seconds(60)
+  /// RFB keep-alive after so much silence.
+  public var rfbKeepAlive: Duration = .seconds(300)
+
+  /// The defaults.
+  public init() {}
+}
