@@ -23,6 +23,7 @@ static inline CURLcode sp_curl_set_write(CURL *h, CURLoption o, size_t (*f)(char
 static inline CURLcode sp_curl_set_progress(CURL *h, CURLoption o, int (*f)(void *, curl_off_t, curl_off_t, curl_off_t, curl_off_t)) { return curl_easy_setopt(h, o, f); }
 static inline CURLcode sp_curl_set_ssl_ctx(CURL *h, CURLoption o, CURLcode (*f)(CURL *, void *, void *)) { return curl_easy_setopt(h, o, f); }
 static inline CURLcode sp_curl_set_sockopt(CURL *h, CURLoption o, int (*f)(void *, curl_socket_t, curlsocktype)) { return curl_easy_setopt(h, o, f); }
+static inline CURLcode sp_curl_set_prereq(CURL *h, CURLoption o, int (*f)(void *, char *, char *, int, int)) { return curl_easy_setopt(h, o, f); }
 static inline CURLcode sp_curl_get_long(CURL *h, CURLINFO i, long *v) { return curl_easy_getinfo(h, i, v); }
 static inline CURLcode sp_curl_get_off(CURL *h, CURLINFO i, curl_off_t *v) { return curl_easy_getinfo(h, i, v); }
 static inline CURLcode sp_curl_get_string(CURL *h, CURLINFO i, char **v) { return curl_easy_getinfo(h, i, v); }
