@@ -47,6 +47,9 @@ public final class Loop: @unchecked Sendable {
   /// Read buffer shared by all streams of the loop; reads begin at `readOffset`, so that a frame header can be
   /// written in front of the bytes.
   let readBuffer: UnsafeMutableRawPointer
+  /// Room for whatever a callback has to put together before it writes: 160 KiB, shared by the loop, so its content
+  /// is gone when the callback returns.
+  public let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: 160 << 10, alignment: 64)
   static let readOffset = 256
   static let readSize = 64 * 1024
   private let wakeDescriptor: Int32
@@ -69,7 +72,10 @@ public final class Loop: @unchecked Sendable {
     try addToEpoll(inside.timerDescriptor, key: Loop.timerKey)
   }
 
-  deinit { readBuffer.deallocate() }
+  deinit {
+    readBuffer.deallocate()
+    scratch.deallocate()
+  }
 
   // MARK: From any thread
 

@@ -1,7 +1,8 @@
 /// A timer of a loop. Cancelling releases its closure at once.
 public final class LoopTimer {
   var body: (() -> Void)?
-  let deadline: Duration
+  /// When it fires, as ``Loop/now`` counts.
+  public let deadline: Duration
 
   init(deadline: Duration, body: @escaping () -> Void) {
     self.deadline = deadline
@@ -17,7 +18,8 @@ public final class LoopTimer {
 
 /// A timer in the heap, ordered by deadline and, among equals, by age.
 struct TimerEntry: Comparable {
-  let deadline: Duration
+  /// When it fires, as ``Loop/now`` counts.
+  public let deadline: Duration
   let order: UInt64
   let timer: LoopTimer
 

@@ -2,24 +2,24 @@ import ConsoleProtocol
 import EventLoop
 
 /// What a link grants: one viewer, on one console of one target, with these rights and limits.
-public struct Grant: Sendable {
+package struct Grant: Sendable {
   /// The session's name in the API: `GET /v1/consoles/{id}`.
-  public var id: String
+  package var id: String
   /// The cluster's name in the configuration.
-  public var cluster: String
+  package var cluster: String
   /// The target as it was asked for.
-  public var target: Target
+  package var target: Target
   /// Which console of it.
-  public var console: Console
+  package var console: Console
   /// Whether input is dropped by the relay.
-  public var readOnly: Bool
+  package var readOnly: Bool
   /// Ends the session this long after it opened.
-  public var maxDuration: Duration?
+  package var maxDuration: Duration?
   /// Ends the session after this long without input from the viewer.
-  public var idle: Duration?
+  package var idle: Duration?
 
   /// Puts the parts together.
-  public init(
+  package init(
     id: String, cluster: String, target: Target, console: Console, readOnly: Bool = false,
     maxDuration: Duration? = nil, idle: Duration? = nil
   ) {
@@ -34,21 +34,21 @@ public struct Grant: Sendable {
 }
 
 /// A freshly minted console and the addresses of the host that minted it.
-public struct MintedConsole: Sendable {
+package struct MintedConsole: Sendable {
   /// How to dial, once.
-  public var plan: UpstreamPlan
+  package var plan: UpstreamPlan
   /// The host's addresses, resolved off the loop, best first.
-  public var addresses: [SocketAddress]
+  package var addresses: [SocketAddress]
   /// TLS settings for the dial; nil for plain HTTP.
-  public var tls: TLSContext?
+  package var tls: TLSContext?
   /// The place that the target turned out to be.
-  public var place: Place
+  package var place: Place
   /// To be called once, when the inner login is over, well or ill: the next mint for the same VM may go on (PVE
   /// has one VNC password per VM). Idempotent; any thread.
-  public var loginOver: @Sendable () -> Void
+  package var loginOver: @Sendable () -> Void
 
   /// Puts the parts together.
-  public init(
+  package init(
     plan: UpstreamPlan, addresses: [SocketAddress], tls: TLSContext?, place: Place,
     loginOver: @escaping @Sendable () -> Void
   ) {
@@ -61,7 +61,7 @@ public struct MintedConsole: Sendable {
 }
 
 /// How an upstream leg came to its end, before anybody asked why.
-public enum UpstreamFailure: Sendable {
+package enum UpstreamFailure: Sendable {
   /// No connection, or none that may be trusted.
   case notConnected(StreamEnd)
   /// The machine of the console refused or broke off: see ``ConsoleFailure``.
@@ -73,7 +73,7 @@ public enum UpstreamFailure: Sendable {
 }
 
 /// What a session needs of the control plane. All of it may be called from a loop's thread; nothing blocks.
-public protocol ConsoleServices: AnyObject, Sendable {
+package protocol ConsoleServices: AnyObject, Sendable {
   /// Turns the token of a viewer's first message into what it grants. A token is good once.
   func redeem(_ token: Secret, peer: String) -> Result<Grant, Ending>
 
@@ -96,22 +96,22 @@ public protocol ConsoleServices: AnyObject, Sendable {
 }
 
 /// The relay's numbers, all configurable.
-public struct RelayLimits: Sendable {
+package struct RelayLimits: Sendable {
   /// For the viewer's first message.
-  public var firstMessage: Duration = .seconds(10)
+  package var firstMessage: Duration = .seconds(10)
   /// For TCP, TLS, upgrade and inner login together.
-  public var dial: Duration = .seconds(15)
+  package var dial: Duration = .seconds(15)
   /// Dials per session, each on a new mint.
-  public var attempts: Int = 3
+  package var attempts: Int = 3
   /// Between websocket pings on either leg.
-  public var pingInterval: Duration = .seconds(25)
+  package var pingInterval: Duration = .seconds(25)
   /// A leg from which nothing came for so long is dead.
-  public var deadAfter: Duration = .seconds(55)
+  package var deadAfter: Duration = .seconds(55)
   /// How long reading from pveproxy may be stopped in one go for a slow viewer.
-  public var slowViewer: Duration = .seconds(60)
+  package var slowViewer: Duration = .seconds(60)
   /// RFB keep-alive after so much silence.
-  public var rfbKeepAlive: Duration = .seconds(300)
+  package var rfbKeepAlive: Duration = .seconds(300)
 
   /// The defaults.
-  public init() {}
+  package init() {}
 }

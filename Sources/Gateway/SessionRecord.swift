@@ -4,9 +4,9 @@ import Synchronization
 
 /// One session as the control plane sees it: who, what, since when, how much, and how it ended. Written by the
 /// session's loop now and then, read by the API.
-public final class SessionRecord: Sendable {
+package final class SessionRecord: Sendable {
   /// Where a session stands.
-  public enum State: String, Sendable {
+  package enum State: String, Sendable {
     /// The link exists, nobody came yet.
     case waiting
     /// The viewer is there, the console is being opened.
@@ -18,34 +18,36 @@ public final class SessionRecord: Sendable {
   }
 
   /// What changes.
-  public struct Snapshot: Sendable {
+  package struct Snapshot: Sendable {
     /// Where it stands.
-    public var state: State = .opening
+    package var state: State = .opening
     /// Since when bytes flow.
-    public var opened: Date?
+    package var opened: Date?
     /// When it ended.
-    public var ended: Date?
+    package var ended: Date?
     /// Why it ended.
-    public var ending: Ending?
+    package var ending: Ending?
     /// The place, once the target was resolved.
-    public var place: Place?
+    package var place: Place?
     /// Bytes towards the viewer.
-    public var bytesToViewer: UInt64 = 0
+    package var bytesToViewer: UInt64 = 0
     /// Bytes from the viewer.
-    public var bytesFromViewer: UInt64 = 0
+    package var bytesFromViewer: UInt64 = 0
   }
 
   /// What was granted.
-  public let grant: Grant
+  package let grant: Grant
   /// When the viewer came.
-  public let created: Date
+  package let created: Date
   /// The viewer's address.
-  public let peer: String
+  package let peer: String
   private let end: @Sendable (Ending) -> Void
   private let current = Mutex(Snapshot())
+  private let toViewer = Atomic<UInt64>(0)
+  private let fromViewer = Atomic<UInt64>(0)
 
   /// A new session. `end` reaches the session's loop.
-  public init(grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void) {
+  package init(grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void) {
     self.grant = grant
     self.peer = peer
     self.end = end
@@ -53,11 +55,26 @@ public final class SessionRecord: Sendable {
   }
 
   /// The state now.
-  public var snapshot: Snapshot { current.withLock { $0 } }
+  package var snapshot: Snapshot {
+    var now = current.withLock { $0 }
+    now.bytesToViewer = toViewer.load(ordering: .relaxed)
+    now.bytesFromViewer = fromViewer.load(ordering: .relaxed)
+    return now
+  }
+
+  /// Counts bytes that went to the viewer.
+  package func count(toViewer bytes: Int) {
+    toViewer.wrappingAdd(UInt64(max(0, bytes)), ordering: .relaxed)
+  }
+
+  /// Counts bytes that came from the viewer.
+  package func count(fromViewer bytes: Int) {
+    fromViewer.wrappingAdd(UInt64(max(0, bytes)), ordering: .relaxed)
+  }
 
   /// Changes the state.
-  public func update(_ change: (inout Snapshot) -> Void) { current.withLock { change(&$0) } }
+  package func update(_ change: (inout Snapshot) -> Void) { current.withLock { change(&$0) } }
 
   /// Asks the session to end.
-  public func requestEnd(_ ending: Ending) { end(ending) }
+  package func requestEnd(_ ending: Ending) { end(ending) }
 }
