@@ -1,0 +1,47 @@
+// Keys by name, for menus, the extra row and noVNC: [X11 keysym, physical code].
+
+export const KEYS = {
+  Escape: [0xff1b, "Escape"],
+  Tab: [0xff09, "Tab"],
+  Enter: [0xff0d, "Enter"],
+  Backspace: [0xff08, "Backspace"],
+  Delete: [0xffff, "Delete"],
+  Insert: [0xff63, "Insert"],
+  Home: [0xff50, "Home"],
+  End: [0xff57, "End"],
+  PageUp: [0xff55, "PageUp"],
+  PageDown: [0xff56, "PageDown"],
+  ArrowLeft: [0xff51, "ArrowLeft"],
+  ArrowUp: [0xff52, "ArrowUp"],
+  ArrowRight: [0xff53, "ArrowRight"],
+  ArrowDown: [0xff54, "ArrowDown"],
+  PrintScreen: [0xff61, "PrintScreen"],
+  Pause: [0xff13, "Pause"],
+  Menu: [0xff67, "ContextMenu"],
+  Space: [0x20, "Space"],
+  Control: [0xffe3, "ControlLeft"],
+  Alt: [0xffe9, "AltLeft"],
+  Shift: [0xffe1, "ShiftLeft"],
+  Super: [0xffeb, "MetaLeft"],
+  ...Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`F${i + 1}`, [0xffbe + i, `F${i + 1}`]])),
+  ...Object.fromEntries([..."abcdefghijklmnopqrstuvwxyz"].map((c) => [c, [c.charCodeAt(0), `Key${c.toUpperCase()}`]])),
+};
+
+/** What the keys menu offers. Each press is the names in order down, then up the other way round. */
+export const COMBINATIONS = [
+  { label: "Ctrl-Alt-Del", keys: ["Control", "Alt", "Delete"], id: "ctrl-alt-del" },
+  { label: "Ctrl-Alt-Backspace", keys: ["Control", "Alt", "Backspace"] },
+  { divider: "Linux consoles" },
+  ...Array.from({ length: 8 }, (_, i) => ({ label: `Ctrl-Alt-F${i + 1}`, keys: ["Control", "Alt", `F${i + 1}`], small: true, short: `F${i + 1}` })),
+  { divider: "Keys the browser keeps" },
+  { label: "Esc", keys: ["Escape"] },
+  { label: "Tab", keys: ["Tab"] },
+  { label: "Alt-Tab", keys: ["Alt", "Tab"] },
+  { label: "Alt-F4", keys: ["Alt", "F4"] },
+  { label: "Ctrl-W", keys: ["Control", "w"] },
+  { label: "Windows key", keys: ["Super"] },
+  { label: "Windows-R", keys: ["Super", "r"] },
+  { label: "Windows-L", keys: ["Super", "l"] },
+  { label: "Print Screen", keys: ["PrintScreen"] },
+  { label: "Pause", keys: ["Pause"] },
+];
