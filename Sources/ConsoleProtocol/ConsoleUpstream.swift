@@ -232,7 +232,7 @@ package struct ConsoleUpstream: Sendable {
     guard rest.isEmpty else { return fail(.rfbViolation("bytes came before their time")) }
     switch decoder.next(bytes, &position) {
     case .data(let range, _, _):
-      rest = range
+      rest = range.isEmpty ? 0..<0 : range
       return nil
     case let other: return control(other)
     }
@@ -244,7 +244,7 @@ package struct ConsoleUpstream: Sendable {
     switch state {
     case .termproxy(var login):
       let event = login.next(payload, &used)
-      rest = rest.lowerBound + used..<rest.upperBound
+      consume(used)
       state = .termproxy(login)
       switch event {
       case .needMore: return nil
@@ -255,7 +255,7 @@ package struct ConsoleUpstream: Sendable {
       }
     case .rfb(var login, let password):
       let event = login.next(payload, &used)
-      rest = rest.lowerBound + used..<rest.upperBound
+      consume(used)
       state = .rfb(login, password: password)
       switch event {
       case .needMore: return nil
@@ -268,6 +268,11 @@ package struct ConsoleUpstream: Sendable {
       }
     default: return nil
     }
+  }
+
+  /// Moves the front of ``rest``. Used up, it must not point behind the end of a shorter next buffer.
+  private mutating func consume(_ used: Int) {
+    rest = used == rest.count ? 0..<0 : rest.lowerBound + used..<rest.upperBound
   }
 
   private static func failure(_ event: RFBLogin.Event) -> ConsoleFailure? {
