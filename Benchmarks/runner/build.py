@@ -1,0 +1,67 @@
+"""What a run needs before it starts: the load's two programs, a certificate, websockify."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from .processes import Failure
+
+COMMON = ["transport.c", "channel.c", "rfb.c", "http.c", "park.c"]
+PROGRAMS = {
+    "backend": ["backend.c", "guest.c", "node.c"],
+    "generator": ["generator.c", "loads.c", "viewer.c", "route.c"],
+}
+FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
+LIBRARIES = ["-lssl", "-lcrypto", "-lpthread"]
+
+
+def compile_load(sources, directory):
+    """Compiles backend and generator; returns their paths by name."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("clang")
+    if compiler is None:
+        raise Failure("there is no C compiler (cc or clang)")
+    programs = {}
+    for name, files in PROGRAMS.items():
+        programs[name] = os.path.join(directory, name)
+        paths = [os.path.join(sources, file) for file in files + COMMON]
+        command = [compiler, *FLAGS, "-o", programs[name], *paths, *LIBRARIES]
+        if subprocess.run(command).returncode != 0:
+            raise Failure(f"{name} does not compile (is libssl-dev installed?)")
+    return programs
+
+
+def make_certificate(directory):
+    """A self-signed certificate as a PVE node has one (RSA 2048); returns the two PEM paths."""
+    certificate, key = (os.path.join(directory, name) for name in ("node.pem", "node.key"))
+    command = [
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        "-subj", "/CN=pve1", "-addext", "subjectAltName=DNS:pve1,IP:127.0.0.1",
+        "-out", certificate, "-keyout", key]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode != 0:
+        raise Failure(f"openssl makes no certificate: {made.stderr.strip()}")
+    return certificate, key
+
+
+def install_websockify(directory):
+    """websockify 0.13 with numpy, from PyPI, in a virtual environment; returns its path."""
+    environment = os.path.join(directory, "websockify")
+    program = os.path.join(environment, "bin", "websockify")
+    done = os.path.join(environment, "installed")
+    if os.path.exists(done):
+        return program
+    print("installing websockify …", flush=True)
+    for command in (
+        [sys.executable, "-m", "venv", "--clear", environment],
+        [os.path.join(environment, "bin", "pip"), "install", "-q", "--disable-pip-version-check",
+         "websockify==0.13.0", "numpy"],
+    ):
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        except subprocess.TimeoutExpired:
+            raise Failure("pip did not finish in five minutes")
+        if ran.returncode != 0:
+            raise Failure((ran.stderr or ran.stdout).strip().splitlines()[-1])
+    open(done, "w").close()
+    return program
