@@ -118,7 +118,7 @@ static bool go_idle(const struct options *options, struct park *park) {
   for (unsigned i = 0; i < options->load.count; i++) {
     struct channel *channel = options->load.sessions[i];
     bool good = (options->used == 0 || (viewer_command(channel, command) &&
-                                        viewer_take_stream(channel, options->used))) &&
+                                        viewer_take_stream(channel, options->used, NULL))) &&
                 viewer_command(channel, "IDLE") && park_add(park, channel);
     if (!good) return false;
   }

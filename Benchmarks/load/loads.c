@@ -31,7 +31,7 @@ static void *work(void *argument) {
 static bool take_stream(struct channel *channel, uint64_t bytes) {
   char command[64];
   snprintf(command, sizeof command, "SEND %llu", (unsigned long long)bytes);
-  return viewer_command(channel, command) && viewer_take_stream(channel, bytes);
+  return viewer_command(channel, command) && viewer_take_stream(channel, bytes, NULL);
 }
 
 static bool run_throughput(
@@ -136,8 +136,8 @@ static void *be_busy(void *argument) {
       (unsigned long long)busy->rate);
   busy->good = viewer_command(busy->channel, "YIELD");
   while (busy->good && !atomic_load(busy->stop)) {
-    busy->good = viewer_command(busy->channel, command) && viewer_take_stream(busy->channel, bytes);
-    atomic_fetch_add(busy->received, bytes);
+    busy->good = viewer_command(busy->channel, command) &&
+                 viewer_take_stream(busy->channel, bytes, busy->received);
   }
   return NULL;
 }
@@ -153,6 +153,8 @@ bool load_quiet(const struct load *load) {
         .channel = load->sessions[i + 1], .rate = load->rate, .stop = &stop, .received = &received};
     if (pthread_create(&others[i].thread, NULL, be_busy, &others[i]) != 0) abort();
   }
+  // Not before the streams flow.
+  for (int i = 0; i < 2000 && atomic_load(&received) < (uint64_t)count << 20; i++) usleep(1000);
   bool good = measure_trips(load, &received);
   atomic_store(&stop, true);
   for (unsigned i = 0; i < count; i++) {

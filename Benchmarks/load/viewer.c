@@ -23,7 +23,7 @@ bool viewer_command(struct channel *channel, const char *text) {
   return channel_send(channel, message, CUT_TEXT_HEADER + size);
 }
 
-bool viewer_take_stream(struct channel *channel, uint64_t bytes) {
+bool viewer_take_stream(struct channel *channel, uint64_t bytes, atomic_ullong *received) {
   uint8_t expected[BULK_MESSAGE], head[CUT_TEXT_HEADER];
   rfb_cut_text(expected, SERVER_CUT_TEXT, sizeof expected);
   for (uint64_t i = 0; i < bytes / BULK_MESSAGE; i++) {
@@ -38,6 +38,7 @@ bool viewer_take_stream(struct channel *channel, uint64_t bytes) {
       return false;
     }
     if (!channel_skip(channel, BULK_MESSAGE - sizeof head - sizeof number)) return false;
+    if (received != NULL) atomic_fetch_add(received, BULK_MESSAGE);
   }
   return true;
 }
