@@ -35,7 +35,8 @@ public final class HTTPServer: Sendable {
   public let port: Int
   private let group: LoopGroup
 
-  /// Starts to listen on every loop. When it returns, connections are being accepted.
+  /// Starts to listen on every loop. When it returns, connections are being accepted. A group has one server:
+  /// libwebsockets tells virtual hosts of one context apart by port, and none of ours has one.
   /// - Throws: ``LoopError`` when the address is taken or a certificate can't be used.
   public init(on group: LoopGroup, options: Options, handler: any HTTPHandler) async throws(LoopError) {
     self.group = group
@@ -65,6 +66,9 @@ public final class HTTPServer: Sendable {
       let result: Result<Void, LoopError> = await withCheckedContinuation { continuation in
         loop.execute {
           do throws(LoopError) {
+            guard loop.inside.httpServers.isEmpty else {
+              throw .system(call: "HTTPServer", on: "this loop", reason: "it serves one already")
+            }
             let http = try LoopHTTP(loop: loop, options: options, handler: handler)
             http.listener = try Listener.adopt(on: loop, socket: socket) { [weak http] fd, peer in
               if let http { http.adopt(fd, peer: peer) } else { close(fd) }

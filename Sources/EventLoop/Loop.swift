@@ -263,7 +263,9 @@ public final class Loop: @unchecked Sendable {
     let made: (OpaquePointer?, OpaquePointer?) = Loop.creation.withLock { _ in
       lws_set_log_level(Int32(LLL_ERR), lwsLog)
       var info = lws_context_creation_info()
-      info.port = -2  // CONTEXT_PORT_NO_LISTEN_SERVER
+      // CONTEXT_PORT_NO_LISTEN. libwebsockets chooses a virtual host by port and Host header, also where nothing
+      // listens: with the port of the HTTP server's (-2) this one would get its requests.
+      info.port = -1
       info.protocols = UnsafePointer(loopProtocols)
       info.options =
         UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS) | UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)

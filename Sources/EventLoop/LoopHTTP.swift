@@ -45,6 +45,7 @@ final class LoopHTTP {
     info.alpn = UnsafePointer(alpn)
     let certificate = options.tls.map { strdup($0.certificateFile) } ?? nil
     let key = options.tls.map { strdup($0.keyFile) } ?? nil
+    info.options = UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
     if options.tls != nil {
       info.ssl_cert_filepath = UnsafePointer(certificate)
       info.ssl_private_key_filepath = UnsafePointer(key)
