@@ -24,8 +24,8 @@ package struct TerminalInput: Sendable {
   package static let maximumBatch = 1 << 20
   /// The pause after any header, before the size of its batch is counted.
   package static let pause: Duration = .milliseconds(8)
-  /// How fast termproxy is taken to read: 32 MiB/s, so this long per KiB.
-  package static let pausePerKiB: Duration = .nanoseconds(1_000_000_000 / (32 << 10))
+  /// How fast termproxy and the program behind it are taken to read, unless told otherwise: bytes per second.
+  package static let usualRate = 32 << 20
   /// How long a size has to stay the same before it is sent, so that dragging a window edge does not redraw the
   /// guest at every pixel.
   package static let resizeDelay: Duration = .milliseconds(50)
@@ -42,6 +42,7 @@ package struct TerminalInput: Sendable {
   private static let keptCapacity = 4 << 10
 
   private let maximumFrame: Int
+  private let pausePerKiB: Duration
   /// Spent bytes (at least ``reserve``), then the pending ones from ``head`` on. Headers are written over the spent
   /// bytes right before the head, so that header and data are one range.
   private var store: [UInt8] = []
@@ -60,9 +61,14 @@ package struct TerminalInput: Sendable {
 
   /// - Parameters:
   ///   - maximumFrame: the largest frame payload that the node takes, in bytes; at least 64.
+  ///   - rate: bytes per second that the other end is taken to read. Behind a slower one (an emulated serial
+  ///     port) a header may still meet a full buffer; a lower rate makes that rarer, and pastes slower.
   ///   - size: what to announce as soon as the terminal is open; termproxy begins with 80 by 20.
-  package init(maximumFrame: Int, size: TerminalSize? = nil) {
+  package init(
+    maximumFrame: Int, rate: Int = TerminalInput.usualRate, size: TerminalSize? = nil
+  ) {
     self.maximumFrame = max(maximumFrame, 64)
+    pausePerKiB = .nanoseconds((1_000_000_000 << 10) / max(rate, 1 << 10))
     self.size = size
   }
 
@@ -155,7 +161,7 @@ package struct TerminalInput: Sendable {
     batchLeft -= data
     lastSent = now
     if batchLeft == 0 {
-      headerAllowed = now + Self.pause + Self.pausePerKiB * (batchSize >> 10)
+      headerAllowed = now + Self.pause + pausePerKiB * (batchSize >> 10)
     }
     return .frame(range)
   }

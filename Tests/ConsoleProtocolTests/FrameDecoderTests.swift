@@ -110,7 +110,8 @@ import Testing
       [0x82, 126, 0, 125], [0x82, 126, 0, 0],  // not the shortest form
       [0x82, 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
       [0x88, 1, 3],  // half a code
-      [0x88, 2, 3, 0xe7], [0x88, 2, 3, 0xed], [0x88, 2, 0, 0], [0x88, 2, 0x13, 0x88],  // 999, 1005, 0, 5000
+      // 999, 1005, 0, 5000
+      [0x88, 2, 3, 0xe7], [0x88, 2, 3, 0xed], [0x88, 2, 0, 0], [0x88, 2, 0x13, 0x88],
       [0x88, 4, 3, 0xe8, 0xc3, 0x28],  // not UTF-8
     ] as [[UInt8]])
   func violations(_ bytes: [UInt8]) { #expect(Self.isViolation(bytes)) }

@@ -77,9 +77,20 @@ import Testing
     }
     #expect(frames.map(\.count) == [32768, 32768, 32768, 1705])
     #expect(frames.flatMap { $0 } == Array("0:100000:".utf8) + paste)
-    let allowed = TerminalInput.pause + TerminalInput.pausePerKiB * 97
+    let allowed = TerminalInput.pause + .nanoseconds(30_517) * 97
     #expect(input.next(at: .zero) == .wait(until: allowed))
     #expect(Self.frame(&input, allowed) == "0:5:later")
+  }
+
+  @Test("behind a slower reader the next header waits for longer")
+  func slowReader() {
+    var input = TerminalInput(maximumFrame: 1 << 20, rate: 1 << 20)
+    input.open(at: .zero)
+    [UInt8](repeating: 1, count: 512 << 10).withUnsafeBytes { input.enqueue($0) }
+    #expect(Self.frame(&input, .zero) != nil)
+    Self.enqueue("x", &input)
+    #expect(Self.frame(&input, .milliseconds(500)) == nil)
+    #expect(Self.frame(&input, .milliseconds(510)) == "0:1:x")
   }
 
   @Test("one message holds at most a mebibyte")
