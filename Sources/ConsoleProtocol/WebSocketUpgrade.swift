@@ -193,17 +193,20 @@ package struct WebSocketUpgrade: Sendable {
 }
 
 /// Status line and fields of an HTTP/1 answer, read strictly.
-struct HTTPAnswerHeader {
-  struct Malformed: Error {
-    let sentence: String
+package struct HTTPAnswerHeader {
+  /// Why it can't be read.
+  package struct Malformed: Error {
+    package let sentence: String
   }
 
-  var status: Int
-  var reason: String
+  /// 100 to 999.
+  package var status: Int
+  /// The reason phrase; may be empty.
+  package var reason: String
   private var fields: [(name: String, value: String)] = []
 
   /// All values of a field, its name in lower case, white space around them removed.
-  func values(_ name: String) -> [String] {
+  package func values(_ name: String) -> [String] {
     fields.filter { $0.name == name }.map(\.value)
   }
 
@@ -214,7 +217,8 @@ struct HTTPAnswerHeader {
     }
   }
 
-  static func parse(_ header: [UInt8]) -> Result<HTTPAnswerHeader, Malformed> {
+  /// Reads a whole header, the empty line included.
+  package static func parse(_ header: [UInt8]) -> Result<HTTPAnswerHeader, Malformed> {
     func malformed(_ sentence: String) -> Result<HTTPAnswerHeader, Malformed> {
       .failure(Malformed(sentence: sentence))
     }

@@ -73,4 +73,16 @@ void sp_name_thread(const char *name);
 int sp_exit_status(int wait_status);
 int sp_term_signal(int wait_status);
 
+// Signals and the local terminal (terminal.c).
+
+/// The reading end of the pipe through which caught signals arrive, one byte each: its number. -1 with errno.
+int sp_signals_open(void);
+/// From now on this signal is a byte of that pipe. 0, or -1 with errno.
+int sp_signal_catch(int signum);
+/// Makes a terminal raw and remembers its settings; they come back even when the process crashes. May be called
+/// again after the process was stopped. 0, or -1 with errno.
+int sp_terminal_raw(int fd);
+/// Gives the terminal its settings back. Does nothing the second time.
+void sp_terminal_restore(void);
+
 #endif

@@ -470,7 +470,7 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
 
 extension UpstreamFailure {
   /// Whether a fresh mint may do better. What would only fail again, or what an operator has to mend, is not retried.
-  var deservesAnotherMint: Bool {
+  package var deservesAnotherMint: Bool {
     switch self {
     case .notConnected(let end):
       switch end {

@@ -1,0 +1,4 @@
+import ArgumentParser
+struct NodeCommand: AsyncParsableCommand {
+  func run() async throws {}
+}

@@ -1,0 +1,65 @@
+import CSallyport
+import ConsoleProtocol
+import Glibc
+
+/// Where secrets come from: a file, the environment, or the person at the terminal. Never the command line.
+enum SecretSource {
+  /// A file's first line, without its line end.
+  static func file(_ path: String, what: String) throws(Failure) -> Secret {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw .configuration(
+        "The \(what) can't be read from \(path): \(String(cString: strerror(errno))).",
+        remedy: "Write it alone into that file, readable by you only (chmod 600).")
+    }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 64 << 10)
+    let count = read(descriptor, &bytes, bytes.count)
+    guard count > 0 else { throw .configuration("The file \(path) for the \(what) is empty.") }
+    let line = bytes.prefix(count).prefix { $0 != 10 && $0 != 13 }
+    guard let text = String(validating: line, as: UTF8.self), !text.isEmpty else {
+      throw .configuration("The file \(path) for the \(what) has no text in its first line.")
+    }
+    return Secret(text)
+  }
+
+  /// A variable of the environment; nil where it is unset or empty.
+  static func environment(_ name: String) -> Secret? { Environment[name].map { Secret($0) } }
+
+  /// Asks at the terminal, without showing what is typed. Nil where there is no terminal.
+  static func prompt(_ question: String) -> Secret? {
+    let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY)
+    guard terminal >= 0 else { return nil }
+    defer { close(terminal) }
+    var settings = termios()
+    let hidden = tcgetattr(terminal, &settings) == 0
+    let shown = settings
+    if hidden {
+      settings.c_lflag &= ~tcflag_t(ECHO)
+      tcsetattr(terminal, TCSAFLUSH, &settings)
+    }
+    writeAll(terminal, Array(question.utf8))
+    var line: [UInt8] = []
+    var byte: UInt8 = 0
+    while read(terminal, &byte, 1) == 1, byte != 10, byte != 13, line.count < 4096 {
+      line.append(byte)
+    }
+    if hidden {
+      var back = shown
+      tcsetattr(terminal, TCSAFLUSH, &back)
+      writeAll(terminal, [10])
+    }
+    let text = String(decoding: line, as: UTF8.self)
+    return text.isEmpty ? nil : Secret(text)
+  }
+}
+
+/// The process's environment.
+enum Environment {
+  /// The variable's value; nil where it is unset or empty.
+  static subscript(_ name: String) -> String? {
+    guard let value = getenv(name) else { return nil }
+    let text = String(cString: value)
+    return text.isEmpty ? nil : text
+  }
+}
