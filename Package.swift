@@ -65,7 +65,7 @@ let package = Package(
     .testTarget(
       name: "EventLoopTests", dependencies: ["EventLoop", "CSallyport"], swiftSettings: strict),
     .testTarget(
-      name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "EventLoop"],
+      name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "COpenSSL", "CSallyport"],
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(
       name: "PVESimulatorTests", dependencies: ["PVESimulator", "ProxmoxClient"],

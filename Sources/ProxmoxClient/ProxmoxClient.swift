@@ -29,7 +29,7 @@ public final class ProxmoxClient: Sendable {
     self.init(configuration, clock: .system)
   }
 
-  init(_ configuration: ClusterConfiguration, clock: SessionClock) {
+  init(_ configuration: ClusterConfiguration, clock: LoginClock) {
     self.configuration = configuration
     connection = APIConnection(configuration)
     primary = Identity(configuration.credential, connection: connection, clock: clock)

@@ -11,7 +11,7 @@ final class Identity: Sendable {
   let credential: Credential
   private let tickets: TicketSession?
 
-  init(_ credential: Credential, connection: APIConnection, clock: SessionClock) {
+  init(_ credential: Credential, connection: APIConnection, clock: LoginClock) {
     self.credential = credential
     tickets =
       credential.kind == .ticket

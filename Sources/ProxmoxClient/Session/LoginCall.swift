@@ -3,7 +3,7 @@ import ConsoleProtocol
 /// The calls of `/access/ticket`, step by step.
 struct LoginCall: Sendable {
   let connection: APIConnection
-  let clock: SessionClock
+  let clock: LoginClock
 
   /// For errors that come before a call.
   static let request = APIRequest(method: .post, path: "/access/ticket")

@@ -2,15 +2,15 @@ import ConsoleProtocol
 import Synchronization
 
 /// The clocks that a session looks at, from outside so that a test can turn them.
-struct SessionClock: Sendable {
+struct LoginClock: Sendable {
   /// Since any moment; goes on while the machine sleeps.
   var monotonic: @Sendable () -> Duration
   /// Seconds since 1970.
   var wall: WallClock
 
-  static let system: SessionClock = {
+  static let system: LoginClock = {
     let start = ContinuousClock.now
-    return SessionClock(monotonic: { ContinuousClock.now - start }, wall: .system)
+    return LoginClock(monotonic: { ContinuousClock.now - start }, wall: .system)
   }()
 }
 
@@ -40,11 +40,11 @@ final class TicketSession: Sendable {
 
   private let credential: Credential
   private let connection: APIConnection
-  private let clock: SessionClock
+  private let clock: LoginClock
   private let state: Mutex<State>
   private let flight = SingleFlight<Login>()
 
-  init(_ credential: Credential, connection: APIConnection, clock: SessionClock) {
+  init(_ credential: Credential, connection: APIConnection, clock: LoginClock) {
     self.credential = credential
     self.connection = connection
     self.clock = clock
@@ -80,16 +80,14 @@ final class TicketSession: Sendable {
     return try outcome.get()
   }
 
-  /// A call with this login was answered 401. True if another login may help.
+  /// A call with this login was answered 401. True if another login may help. A ticket from outside is kept: a 401 may be
+  /// the call's own, and there is nothing to put in its place.
   func discard(_ login: Login) -> Bool {
-    let renewed = state.withLock { state -> Bool in
-      guard state.login?.ticket == login.ticket else { return state.login != nil }
-      state.login = nil
-      return false
+    guard case .password = credential else {
+      return state.withLock { $0.login.map { $0.ticket != login.ticket } ?? false }
     }
-    if renewed { return true }
-    if case .password = credential { return true }
-    return false
+    state.withLock { if $0.login?.ticket == login.ticket { $0.login = nil } }
+    return true
   }
 
   private func fresh(forWriting: Bool) -> Login? {
