@@ -23,7 +23,8 @@ struct JSONTests {
 
   @Test("truth comes as 0, 1, their strings, true, false or nothing")
   func truth() throws {
-    let v = try parse(#"{"a":0,"b":1,"c":"1","d":"0","e":true,"f":false,"g":"","h":null,"i":"perhaps"}"#)
+    let v = try parse(
+      #"{"a":0,"b":1,"c":"1","d":"0","e":true,"f":false,"g":"","h":null,"i":"perhaps"}"#)
     #expect(v["a"].bool == false && v["b"].bool == true && v["c"].bool == true)
     #expect(v["d"].bool == false && v["e"].bool == true && v["f"].bool == false)
     #expect(v["g"].bool == false && v["h"].bool == nil && v["i"].bool == nil)
@@ -112,18 +113,25 @@ struct EncodingTests {
       Parameter("command", ["/bin/sh", "-c", "a b&c=d+e"]), Parameter("websocket", true),
       Parameter("full", false), Parameter("port", 5900),
     ])
-    #expect(form == "command=%2Fbin%2Fsh&command=-c&command=a%20b%26c%3Dd%2Be&websocket=1&full=0&port=5900")
+    #expect(
+      form
+        == "command=%2Fbin%2Fsh&command=-c&command=a%20b%26c%3Dd%2Be&websocket=1&full=0&port=5900")
   }
 
-  @Test("hosts in every form", arguments: [
-    ("pve1.example", "pve1.example:8006"), ("pve1:443", "pve1:443"), ("192.0.2.1:8006", "192.0.2.1:8006"),
-    ("[2001:db8::1]:8007", "[2001:db8::1]:8007"), ("2001:db8::1", "[2001:db8::1]:8006"),
-    ("[::1]", "[::1]:8006"),
-  ])
+  @Test(
+    "hosts in every form",
+    arguments: [
+      ("pve1.example", "pve1.example:8006"), ("pve1:443", "pve1:443"),
+      ("192.0.2.1:8006", "192.0.2.1:8006"),
+      ("[2001:db8::1]:8007", "[2001:db8::1]:8007"), ("2001:db8::1", "[2001:db8::1]:8006"),
+      ("[::1]", "[::1]:8006"),
+    ])
   func hosts(_ text: String, _ expected: String) { #expect(APIHost(text)?.description == expected) }
 
-  @Test("what is no host is refused", arguments: [
-    "", "a b", "a/b", "a:0", "a:70000", "a:x", "[::1", "[::1]x", "http://a", "a@b",
-  ])
+  @Test(
+    "what is no host is refused",
+    arguments: [
+      "", "a b", "a/b", "a:0", "a:70000", "a:x", "[::1", "[::1]x", "http://a", "a@b",
+    ])
   func noHosts(_ text: String) { #expect(APIHost(text) == nil) }
 }

@@ -23,10 +23,13 @@ final class ScriptedServer: Sendable {
 
     /// A form field or query parameter, decoded.
     func field(_ name: String) -> String? {
-      let query = target.split(separator: "?", maxSplits: 1).dropFirst().first.map(String.init) ?? ""
+      let query =
+        target.split(separator: "?", maxSplits: 1).dropFirst().first.map(String.init) ?? ""
       for pair in (body.isEmpty ? query : body).split(separator: "&") {
         let parts = pair.split(separator: "=", maxSplits: 1)
-        if parts.first == name[...] { return parts.dropFirst().first?.removingPercentEncoding ?? "" }
+        if parts.first == name[...] {
+          return parts.dropFirst().first?.removingPercentEncoding ?? ""
+        }
       }
       return nil
     }
@@ -75,6 +78,11 @@ final class ScriptedServer: Sendable {
           return $0.connections
         }
         Thread.detachNewThread { [self] in
+          // OpenSSL writes to a client that is gone. Blocked for this thread only: the client has to see to itself.
+          var pipe = sigset_t()
+          sigemptyset(&pipe)
+          sigaddset(&pipe, SIGPIPE)
+          pthread_sigmask(SIG_BLOCK, &pipe, nil)
           serve(peer, number, script)
           state.withLock { $0.open -= 1 }
         }
@@ -208,7 +216,8 @@ final class Connection {
 
   /// A recorded answer.
   func answer(_ fixture: Fixture) {
-    answer(String(fixture.statusLine.dropFirst("HTTP/1.1 ".count)), fixture.body,
+    answer(
+      String(fixture.statusLine.dropFirst("HTTP/1.1 ".count)), fixture.body,
       headers: fixture.headers)
   }
 
@@ -256,7 +265,8 @@ final class Connection {
         line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
       )
     }
-    let length = headers.first { $0.name.lowercased() == "content-length" }.flatMap { Int($0.value) } ?? 0
+    let length =
+      headers.first { $0.name.lowercased() == "content-length" }.flatMap { Int($0.value) } ?? 0
     while buffer.count < length { if !fill() { return nil } }
     let body = String(decoding: buffer.prefix(length), as: UTF8.self)
     buffer.removeFirst(length)

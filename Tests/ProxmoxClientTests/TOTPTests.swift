@@ -6,20 +6,24 @@ import Testing
 
 @Suite("Time-based codes")
 struct TOTPTests {
-  @Test("the vectors of RFC 6238, appendix B", arguments: [
-    (59, "94287082"), (1_111_111_109, "07081804"), (1_111_111_111, "14050471"),
-    (1_234_567_890, "89005924"), (2_000_000_000, "69279037"), (20_000_000_000, "65353130"),
-  ] as [(UInt64, String)])
+  @Test(
+    "the vectors of RFC 6238, appendix B",
+    arguments: [
+      (59, "94287082"), (1_111_111_109, "07081804"), (1_111_111_111, "14050471"),
+      (1_234_567_890, "89005924"), (2_000_000_000, "69279037"), (20_000_000_000, "65353130"),
+    ] as [(UInt64, String)])
   func vectors(_ time: UInt64, _ code: String) {
     let key = Array("12345678901234567890".utf8)
     #expect(TOTP.code(key: key, counter: time / 30, digits: 8) == code)
     #expect(TOTP.code(key: key, counter: time / 30) == String(code.suffix(6)))
   }
 
-  @Test("the vectors of RFC 4648 for base32", arguments: [
-    ("MY======", "f"), ("MZXQ====", "fo"), ("MZXW6===", "foo"), ("mzxw6yq", "foob"),
-    ("MZXW 6YTB", "fooba"), ("MZXW-6YTB-OI", "foobar"),
-  ])
+  @Test(
+    "the vectors of RFC 4648 for base32",
+    arguments: [
+      ("MY======", "f"), ("MZXQ====", "fo"), ("MZXW6===", "foo"), ("mzxw6yq", "foob"),
+      ("MZXW 6YTB", "fooba"), ("MZXW-6YTB-OI", "foobar"),
+    ])
   func base32(_ text: String, _ plain: String) {
     #expect(TOTP.base32(text) == Array(plain.utf8))
   }

@@ -9,21 +9,26 @@ struct TransportTests {
   @Test("an answer cut into single bytes is one answer")
   func split() async throws {
     let server = try ScriptedServer { _, connection in
-      for byte in "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"data\":[1,\"ä\"]}".utf8.dropLast() {
+      for byte in "HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{\"data\":[1,\"ä\"]}".utf8
+        .dropLast()
+      {
         connection.send([byte])
       }
       connection.close()
     }
     // The last byte is missing on purpose: the length says 16 and the text has 17 bytes.
     let client = client(server)
-    #expect(await failure { try await client.call(.get, "/x") }?.kind == .malformedAnswer(field: nil))
+    #expect(
+      await failure { try await client.call(.get, "/x") }?.kind == .malformedAnswer(field: nil))
     client.shutdown()
   }
 
   @Test("chunked answers, with both Connection headers, are read")
   func chunked() async throws {
     let server = try ScriptedServer { _, connection in
-      connection.send("HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: Keep-Alive\r\nTransfer-Encoding: chunked\r\n\r\n")
+      connection.send(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: Keep-Alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+      )
       for piece in [#"{"data""#, ":[1,2", "]}"] {
         connection.sleep(0.02)
         connection.send(String(piece.utf8.count, radix: 16) + "\r\n" + piece + "\r\n")
@@ -46,13 +51,17 @@ struct TransportTests {
     client.shutdown()
   }
 
-  @Test("recorded refusals arrive with status, message and path", arguments: [
-    "no-credential", "missing-guest", "unknown-path", "console-without-privilege", "broken-json",
-  ])
+  @Test(
+    "recorded refusals arrive with status, message and path",
+    arguments: [
+      "no-credential", "missing-guest", "unknown-path", "console-without-privilege", "broken-json",
+    ])
   func recorded(_ name: String) async throws {
     let server = try ScriptedServer { _, connection in connection.answer(Fixture(name)) }
     let client = client(server)
-    let error = await failure { try await client.call(.post, "/nodes/pve1/x", [Parameter("a", "b")]) }
+    let error = await failure {
+      try await client.call(.post, "/nodes/pve1/x", [Parameter("a", "b")])
+    }
     #expect(error?.kind == Fixture(name).error().kind)
     #expect(error?.status == Fixture(name).status)
     #expect(error?.path == "/nodes/pve1/x" && error?.method == .post)
@@ -60,10 +69,13 @@ struct TransportTests {
     client.shutdown()
   }
 
-  @Test("what isn't HTTP or isn't JSON is malformed", arguments: [
-    "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
-    "HTTP/1.1 204 No Content\r\n\r\n",
-  ])
+  @Test(
+    "what isn't HTTP or isn't JSON is malformed",
+    arguments: [
+      "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>",
+      "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
+      "HTTP/1.1 204 No Content\r\n\r\n",
+    ])
   func garbage(_ bytes: String) async throws {
     let server = try ScriptedServer { _, connection in
       connection.send(bytes)
@@ -77,21 +89,26 @@ struct TransportTests {
     client.shutdown()
   }
 
-  @Test("a body over the limit is refused whether its length is told or not, on errors and logins too", arguments: [
-    (true, "200 OK"), (false, "200 OK"), (true, "500 x"), (false, "500 x"), (false, "401 x"),
-  ])
+  @Test(
+    "a body over the limit is refused whether its length is told or not, on errors and logins too",
+    arguments: [
+      (true, "200 OK"), (false, "200 OK"), (true, "500 x"), (false, "500 x"), (false, "401 x"),
+    ])
   func tooLarge(_ told: Bool, _ status: String) async throws {
     let server = try ScriptedServer { _, connection in
       connection.send(
-        "HTTP/1.1 \(status)\r\n" + (told ? "Content-Length: 100000000" : "Connection: close") + "\r\n\r\n")
+        "HTTP/1.1 \(status)\r\n" + (told ? "Content-Length: 100000000" : "Connection: close")
+          + "\r\n\r\n")
       let block = [UInt8](repeating: 32, count: 65536)
       for _ in 0..<1600 { if !connection.send(block) { break } }
       connection.close()
     }
     let client = client(
-      server, credential: .password(user: "root@pam", password: Secret("secret"), secondFactor: nil),
+      server,
+      credential: .password(user: "root@pam", password: Secret("secret"), secondFactor: nil),
       maximumBody: 1 << 20)
-    #expect(await failure { try await client.call(.get, "/x") }?.kind == .bodyTooLarge(limit: 1 << 20))
+    #expect(
+      await failure { try await client.call(.get, "/x") }?.kind == .bodyTooLarge(limit: 1 << 20))
     client.shutdown()
   }
 
@@ -111,7 +128,9 @@ struct TransportTests {
     client.shutdown()
   }
 
-  @Test("a redirect is an error that says where it points, without its query", arguments: [301, 302, 307, 308])
+  @Test(
+    "a redirect is an error that says where it points, without its query",
+    arguments: [301, 302, 307, 308])
   func redirect(_ status: Int) async throws {
     let server = try ScriptedServer { _, connection in
       connection.answer("\(status) Moved", headers: [("Location", "https://evil.example/x?y=z")])
@@ -137,7 +156,8 @@ struct TransportTests {
       }
       connection.close()
     }
-    let dripping = client(server, timeouts: Timeouts(total: .milliseconds(1500), idle: .seconds(10)))
+    let dripping = client(
+      server, timeouts: Timeouts(total: .milliseconds(1500), idle: .seconds(10)))
     #expect(await failure { try await dripping.call(.get, "/drip") }?.kind == .timedOut(.total))
     dripping.shutdown()
     let silent = client(server, timeouts: Timeouts(total: .seconds(30), idle: .seconds(1)))
@@ -153,7 +173,8 @@ struct TransportTests {
     #expect(await failure { try await client.call(.post, "/x") }?.kind == .connectFailed)
     client.shutdown()
     let other = ProxmoxClient(
-      ClusterConfiguration(name: "x", hosts: [APIHost(host: "no-such-host.invalid")], credential: token))
+      ClusterConfiguration(
+        name: "x", hosts: [APIHost(host: "no-such-host.invalid")], credential: token))
     #expect(await failure { try await other.call(.get, "/x") }?.kind == .connectFailed)
     other.shutdown()
   }
@@ -253,24 +274,29 @@ struct TransportTests {
       _ = try await client.call(method, "/x")
     }
     let seen = server.requests.map { "\($0.method) \($0.target) \($0.body)" }
-    #expect(seen == [
-      "GET /api2/json/x?a=1%202 ", "GET /api2/json/x ", "POST /api2/json/x a=1%202",
-      "POST /api2/json/x ", "PUT /api2/json/x a=1%202", "PUT /api2/json/x ",
-      "DELETE /api2/json/x?a=1%202 ", "DELETE /api2/json/x ",
-    ])
+    #expect(
+      seen == [
+        "GET /api2/json/x?a=1%202 ", "GET /api2/json/x ", "POST /api2/json/x a=1%202",
+        "POST /api2/json/x ", "PUT /api2/json/x a=1%202", "PUT /api2/json/x ",
+        "DELETE /api2/json/x?a=1%202 ", "DELETE /api2/json/x ",
+      ])
     for request in server.requests {
       #expect(request.header("Expect") == nil)
       #expect(request.header("Transfer-Encoding") == nil)
       let hasBody = request.method == "POST" || request.method == "PUT"
       #expect((request.header("Content-Length") != nil) == hasBody)
-      #expect(request.header("Authorization") == "PVEAPIToken=root@pam!tok1=00000000-0000-0000-0000-00000000abcd")
+      #expect(
+        request.header("Authorization")
+          == "PVEAPIToken=root@pam!tok1=00000000-0000-0000-0000-00000000abcd")
     }
     client.shutdown()
   }
 
-  @Test("a path that could break out of its line or place is refused", arguments: [
-    "x", "/a b", "/a\r\nX: y", "/a#b", "/ä", "/a\\b",
-  ])
+  @Test(
+    "a path that could break out of its line or place is refused",
+    arguments: [
+      "x", "/a b", "/a\r\nX: y", "/a#b", "/ä", "/a\\b",
+    ])
   func badPaths(_ path: String) async throws {
     let server = try ScriptedServer { _, connection in connection.data("1") }
     let client = client(server)
@@ -282,7 +308,8 @@ struct TransportTests {
   @Test("no secret is in any error")
   func secrets() async throws {
     let server = try ScriptedServer { request, connection in
-      let all = request.headers.map { $0.value }.joined(separator: " ") + request.body + request.target
+      let all =
+        request.headers.map { $0.value }.joined(separator: " ") + request.body + request.target
       connection.answer("500 echo \(all)", #"{"data":null,"message":"echo \#(all)"}"#)
     }
     let byToken = client(server)
@@ -291,7 +318,8 @@ struct TransportTests {
     #expect(first?.description.contains("abcd") == false)
     byToken.shutdown()
     let byPassword = client(
-      server, credential: .password(user: "a@pam", password: Secret("very+secret"), secondFactor: nil))
+      server,
+      credential: .password(user: "a@pam", password: Secret("very+secret"), secondFactor: nil))
     let second = await failure { try await byPassword.call(.get, "/x") }
     #expect(second?.description.contains("echo") == true)
     #expect(second?.description.contains("very") == false)

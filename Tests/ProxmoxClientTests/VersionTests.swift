@@ -5,11 +5,15 @@ import Testing
 
 @Suite("Versions and what they can do")
 struct VersionTests {
-  @Test("every form of a version", arguments: [
-    ("9.2.11", PVEVersion(9, 2, 11)), ("8.4.19", PVEVersion(8, 4, 19)), ("7.4-20", PVEVersion(7, 4, 20)),
-    ("8.0.0~8", PVEVersion(8, 0, 0)), ("6.4-15", PVEVersion(6, 4, 15)), ("9", PVEVersion(9, 0, 0)),
-    ("9.1.9+deb13u1", PVEVersion(9, 1, 9)), ("9.1.x", PVEVersion(9, 1, 0)),
-  ])
+  @Test(
+    "every form of a version",
+    arguments: [
+      ("9.2.11", PVEVersion(9, 2, 11)), ("8.4.19", PVEVersion(8, 4, 19)),
+      ("7.4-20", PVEVersion(7, 4, 20)),
+      ("8.0.0~8", PVEVersion(8, 0, 0)), ("6.4-15", PVEVersion(6, 4, 15)),
+      ("9", PVEVersion(9, 0, 0)),
+      ("9.1.9+deb13u1", PVEVersion(9, 1, 9)), ("9.1.x", PVEVersion(9, 1, 0)),
+    ])
   func forms(_ text: String, _ version: PVEVersion) { #expect(PVEVersion(text) == version) }
 
   @Test("PVE 5 keeps the third number in the release")
@@ -35,7 +39,8 @@ struct VersionTests {
 
   @Test("the eras", arguments: table)
   func eras(
-    _ version: PVEVersion, _ guestTerminals: Bool, _ nodeTerminal: Bool, _ hardened: Bool, _ arrays: Bool,
+    _ version: PVEVersion, _ guestTerminals: Bool, _ nodeTerminal: Bool, _ hardened: Bool,
+    _ arrays: Bool,
     _ frame: Int, _ body: Int
   ) {
     let can = version.capabilities
@@ -54,20 +59,29 @@ struct VersionTests {
     let new = PVEVersion(9, 2, 11)
     let id = try #require(VMID(100))
     for console in Console.allCases {
-      #expect(ConsoleAccess.refusal(of: console, on: .qemu(id), to: .ticket, version: PVEVersion(7, 0)) == nil)
+      #expect(
+        ConsoleAccess.refusal(of: console, on: .qemu(id), to: .ticket, version: PVEVersion(7, 0))
+          == nil)
       #expect(ConsoleAccess.refusal(of: console, on: .qemu(id), to: .token, version: new) == nil)
     }
     let shell = ConsoleAccess.refusal(of: .vnc, on: .node, to: .token, version: new)
     #expect(shell?.remedy.contains("consoleCredential") == true)
-    let old = ConsoleAccess.refusal(of: .terminal, on: .lxc(id), to: .token, version: PVEVersion(8, 4, 18))
+    let old = ConsoleAccess.refusal(
+      of: .terminal, on: .lxc(id), to: .token, version: PVEVersion(8, 4, 18))
     #expect(old?.reason.contains("8.4.18") == true)
     #expect(old?.remedy.contains("9.1.9") == true && old?.remedy.contains("8.4.19") == true)
-    #expect(ConsoleAccess.refusal(of: .vnc, on: .lxc(id), to: .token, version: PVEVersion(7, 4)) == nil)
-    let node = ConsoleAccess.refusal(of: .terminal, on: .node, to: .token, version: PVEVersion(8, 4, 21))
+    #expect(
+      ConsoleAccess.refusal(of: .vnc, on: .lxc(id), to: .token, version: PVEVersion(7, 4)) == nil)
+    let node = ConsoleAccess.refusal(
+      of: .terminal, on: .node, to: .token, version: PVEVersion(8, 4, 21))
     #expect(node?.remedy.contains("9.0.13") == true)
     let long = String(repeating: "x", count: 60) + "@pve!t"
-    #expect(ConsoleAccess.refusal(of: .terminal, on: .lxc(id), to: .token, identity: long, version: new) != nil)
-    #expect(ConsoleAccess.refusal(of: .vnc, on: .lxc(id), to: .token, identity: long, version: new) == nil)
+    #expect(
+      ConsoleAccess.refusal(of: .terminal, on: .lxc(id), to: .token, identity: long, version: new)
+        != nil)
+    #expect(
+      ConsoleAccess.refusal(of: .vnc, on: .lxc(id), to: .token, identity: long, version: new) == nil
+    )
   }
 
   @Test("the version is asked once per host, by a hundred callers at once too")
