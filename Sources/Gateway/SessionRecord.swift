@@ -41,16 +41,25 @@ package final class SessionRecord: Sendable {
   package let created: Date
   /// The viewer's address.
   package let peer: String
-  private let end: @Sendable (Ending) -> Void
+  private let actions: Mutex<Actions>
   private let current = Mutex(Snapshot())
   private let toViewer = Atomic<UInt64>(0)
   private let fromViewer = Atomic<UInt64>(0)
 
-  /// A new session. `end` reaches the session's loop.
-  package init(grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void) {
+  /// What is held only while the session lives: `end` holds the session, which holds this record.
+  private struct Actions: Sendable {
+    var end: (@Sendable (Ending) -> Void)?
+    var whenEnded: (@Sendable (SessionRecord) -> Void)?
+  }
+
+  /// A new session. `end` reaches the session's loop; `whenEnded` is called once, with the last state set.
+  package init(
+    grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void,
+    whenEnded: (@Sendable (SessionRecord) -> Void)? = nil
+  ) {
     self.grant = grant
     self.peer = peer
-    self.end = end
+    actions = Mutex(Actions(end: end, whenEnded: whenEnded))
     created = Date()
   }
 
@@ -73,8 +82,19 @@ package final class SessionRecord: Sendable {
   }
 
   /// Changes the state.
-  package func update(_ change: (inout Snapshot) -> Void) { current.withLock { change(&$0) } }
+  package func update(_ change: (inout Snapshot) -> Void) {
+    let isOver = current.withLock {
+      change(&$0)
+      return $0.state == .ended
+    }
+    guard isOver else { return }
+    let over = actions.withLock { actions in
+      defer { actions = Actions() }
+      return actions
+    }
+    over.whenEnded?(self)
+  }
 
   /// Asks the session to end.
-  package func requestEnd(_ ending: Ending) { end(ending) }
+  package func requestEnd(_ ending: Ending) { actions.withLock { $0.end }?(ending) }
 }

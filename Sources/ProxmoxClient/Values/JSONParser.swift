@@ -1,11 +1,11 @@
 /// Reads JSON from bytes that nobody vouches for. It never traps: nesting is limited, a key that comes twice
 /// keeps its last value, a number too large for `Int` becomes a `Double`, bytes that are no UTF-8 are replaced.
-struct JSONParser {
+package struct JSONParser {
   /// What is wrong, and at which byte.
-  struct Failure: Error, Sendable, CustomStringConvertible {
-    let offset: Int
-    let reason: String
-    var description: String { "\(reason) at byte \(offset)" }
+  package struct Failure: Error, Sendable, CustomStringConvertible {
+    package let offset: Int
+    package let reason: String
+    package var description: String { "\(reason) at byte \(offset)" }
   }
 
   /// PVE nests less than ten deep.
@@ -15,7 +15,7 @@ struct JSONParser {
   private var at = 0
 
   /// Reads one value with nothing but white space around it.
-  static func parse(_ bytes: [UInt8]) throws(Failure) -> JSONValue {
+  package static func parse(_ bytes: [UInt8]) throws(Failure) -> JSONValue {
     var parser = JSONParser(bytes: bytes)
     if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { parser.at = 3 }
     let value = try parser.value(depth: 0)
