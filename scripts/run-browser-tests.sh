@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The browser tests against a real gateway in front of the embedded node.
+set -euo pipefail
+venv=$1
+program=${SALLYPORT:-$(ls -t .build/debug/sallyport .build/release/sallyport 2>/dev/null | head -n 1)}
+folder=$(mktemp -d)
+"$program" demo --json --port 0 >"$folder/demo.json" 2>"$folder/demo.log" &
+demo=$!
+trap 'kill $demo 2>/dev/null || true; wait $demo 2>/dev/null || true; rm -rf "$folder"' EXIT
+for _ in $(seq 100); do
+  [ -s "$folder/demo.json" ] && break
+  kill -0 $demo 2>/dev/null || { cat "$folder/demo.log" >&2; exit 1; }
+  sleep 0.1
+done
+read -r SALLYPORT_URL SALLYPORT_KEY < <("$venv/bin/python" -c '
+import json, sys
+demo = json.loads(open(sys.argv[1]).readline())
+print(demo["url"], demo["key"])' "$folder/demo.json")
+export SALLYPORT_URL SALLYPORT_KEY SALLYPORT="$program"
+"$venv/bin/python" -m pytest Tests/browser -q --color=no

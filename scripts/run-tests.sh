@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Every test runner, one after the other. Each one's closing line is repeated at the end; any failure fails the whole.
+set -uo pipefail
+venv=$1
+mkdir -p artefacts
+closing=()
+failed=0
+
+run() { # name, log, command …
+  local name=$1 log=artefacts/$2 status line
+  shift 2
+  printf '\n== %s\n' "$name"
+  "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  line=$(grep -aE 'Test run with|[0-9]+ (passed|failed|error)|no tests ran|error:|Build complete' "$log" | tail -n 1)
+  [ "$status" -eq 0 ] || { failed=1; line="FAILED (exit $status) $line"; }
+  closing+=("$name: ${line:-exit $status}")
+}
+
+run "Build" build.log swift build --build-tests
+# There is no XCTest here, and its runner would print a misleading 'Executed 0 tests'.
+run "Swift tests" swift-tests.log swift test --skip-build --disable-xctest
+run "Programs not ours" programs.log "$venv/bin/python" -m pytest Tests/programs -q --color=no
+if compgen -G 'Tests/browser/test_*.py' >/dev/null; then
+  run "Browser" browser.log scripts/run-browser-tests.sh "$venv"
+fi
+
+printf '\n== Closing lines\n'
+printf '%s\n' "${closing[@]}"
+exit $failed
