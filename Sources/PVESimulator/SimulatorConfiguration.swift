@@ -1,0 +1,154 @@
+import ConsoleProtocol
+
+/// What the node is like. The defaults are a Proxmox VE 9.2 node with the demo's guests on a free port.
+public struct SimulatorConfiguration: Sendable {
+  /// The version whose manners it has.
+  public var era: Era = .v9_2
+  /// The TCP port on 127.0.0.1; 0 lets the kernel choose.
+  public var port: Int = 0
+  /// The node's name.
+  public var nodeName: String = "pve1"
+  /// The cluster's name in login answers; nil for a node that is in no cluster.
+  public var clusterName: String?
+  /// Who may log in. `root@pam` is always there, and added where missing.
+  public var users: [SimulatedUser] = SimulatedUser.demo
+  /// root@pam's password; random per start where nil.
+  public var rootPassword: Secret?
+  /// The secret of the token `root@pam!sallyport`; random per start where nil.
+  public var tokenSecret: Secret?
+  /// The VMs and containers.
+  public var guests: [SimulatedGuest] = SimulatedGuest.demo
+  /// What the node's shell is for root@pam (others get a login prompt, and this after a login as root).
+  public var nodeShell: SimulatedTerminal = .shell
+  /// How long things take.
+  public var timings = Timings()
+  /// Quirks and faults that can be switched.
+  public var behaviour = Behaviour()
+  /// The wall clock that tickets and codes follow.
+  public var clock = SimulatorClock()
+  /// A certificate of its own, instead of the one that the simulators of a process share.
+  public var freshCertificate = false
+
+  /// A node with every default.
+  public init() {}
+}
+
+/// How long things take on the node. The defaults are PVE's.
+public struct Timings: Sendable {
+  /// Every 401 comes this long after the request began (3 s).
+  public var failureDelay: Duration = .seconds(3)
+  /// A connection without a request, or with one that makes no progress, is closed after this (5 s).
+  public var idleTimeout: Duration = .seconds(5)
+  /// How long a console's listener waits for its one connection (10 s).
+  public var listenerLife: Duration = .seconds(10)
+  /// How long termproxy waits for the line with the ticket (10 s).
+  public var loginLine: Duration = .seconds(10)
+  /// How long a port stays reserved after it was handed out (5 s).
+  public var portReservation: Duration = .seconds(5)
+  /// `qm vncproxy` ends a screen after this long without a byte in either direction (15 min).
+  public var screenSilence: Duration = .seconds(900)
+  /// How long a screen's password is good after the viewer connected (30 s).
+  public var screenPasswordLife: Duration = .seconds(30)
+  /// How long `qm` and `vncterm` take to start before the first byte. PVE needs up to 0.9 s; here 0.
+  public var workerStart: Duration = .zero
+  /// How long a migration tunnel's worker waits for its first connection (300 s).
+  public var tunnelWait: Duration = .seconds(300)
+
+  /// PVE's times.
+  public init() {}
+
+  /// The same with 401s after 50 ms, for tests that provoke many.
+  public static var impatient: Timings {
+    var timings = Timings()
+    timings.failureDelay = .milliseconds(50)
+    return timings
+  }
+}
+
+/// What can be switched about the node: both sides of what was seen of PVE, and faults. It may be changed while
+/// the node runs (``Simulator/change(_:)``).
+public struct Behaviour: Sendable {
+  /// What a malformed websocket frame does to pveproxy. Which of the two depends on an optional package.
+  public enum BadFrame: String, Sendable, Hashable {
+    /// The connection stays open and stuck on that frame for ever (libev is installed).
+    case freeze
+    /// The worker process dies, and every connection of the node with it (pure-Perl loop).
+    case killWorker
+  }
+
+  /// What dialling a console's port does when nobody listens there (any more).
+  public enum DeadPort: String, Sendable, Hashable {
+    /// No HTTP answer at all, for ever (libev is installed).
+    case hang
+    /// The worker process dies, and every connection of the node with it.
+    case killWorker
+  }
+
+  /// How console bytes are cut into frames.
+  public enum FrameCuts: Sendable, Hashable {
+    /// As they come.
+    case natural
+    /// At random places, reproducibly, into pieces of 1 to `maximum` bytes.
+    case random(seed: UInt64, maximum: Int)
+  }
+
+  /// What happens when a console's queue toward a client that doesn't read is full. pveproxy has no bound at
+  /// all; something has to give before this machine's memory does.
+  public enum Overflow: String, Sendable, Hashable {
+    /// The connection is killed.
+    case kill
+    /// The program on the other side is paused. Friendlier than PVE; for the demo.
+    case pause
+  }
+
+  /// A fault between `GET …websocket` and the first byte of the console, for testing what a relay does about it.
+  public enum DialFault: String, Sendable, Hashable {
+    /// None.
+    case none
+    /// The upgrade is never answered.
+    case neverAnswers
+    /// The answer is no HTTP.
+    case answersGarbage
+    /// The connection closes in the middle of the answer's header.
+    case closesMidHandshake
+    /// The answer is complete, and then nothing ever comes.
+    case silentAfterUpgrade
+  }
+
+  /// What a malformed frame does.
+  public var badFrame: BadFrame = .freeze
+  /// What dialling a dead port does.
+  public var deadPort: DeadPort = .hang
+  /// How console bytes are cut into frames.
+  public var frameCuts: FrameCuts = .natural
+  /// How many bytes are queued for a client that doesn't read, and for a program that doesn't. 256 MiB.
+  public var relayBuffer: Int = 256 * 1024 * 1024
+  /// What happens there.
+  public var overflow: Overflow = .kill
+  /// What a terminal does when its program ends; nil means as the era does.
+  public var terminalEnding: TerminalEnding?
+  /// Whether `unable to find free port` is the answer to every mint.
+  public var portsExhausted = false
+  /// A fault in the websocket handshake.
+  public var dialFault: DialFault = .none
+  /// Every answer comes this much later.
+  public var latency: Duration = .zero
+  /// Answer every request (but none of the journal's) with this status and message, where set.
+  public var failEverything: Failure?
+
+  /// A status and its message.
+  public struct Failure: Sendable, Hashable {
+    /// HTTP status, e.g. 500 or 596.
+    public var status: Int
+    /// PVE's message.
+    public var message: String
+    /// Puts the two together.
+    public init(status: Int, message: String) {
+      self.status = status
+      self.message = message
+    }
+  }
+
+  /// PVE's manners and no fault.
+  public init() {}
+}

@@ -1,0 +1,32 @@
+import Glibc
+import Synchronization
+
+/// The node's wall clock: the machine's, and an offset that a test moves. Tickets, TOTP codes and task times
+/// follow it; time-outs (the 10 s of a listener, the 5 s of an idle connection) don't.
+public final class SimulatorClock: Sendable {
+  private let offset = Mutex(0)
+
+  /// A clock that agrees with the machine's.
+  public init() {}
+
+  /// Seconds since 1970.
+  public var now: Int { time(nil) + offset.withLock { $0 } }
+
+  /// Moves the clock, forwards or backwards.
+  public func advance(seconds: Int) { offset.withLock { $0 += seconds } }
+}
+
+/// A date as HTTP headers hold it, e.g. `Sat, 21 Nov 2026 18:23:28 GMT`.
+func httpDate(_ seconds: Int) -> String {
+  var when = time_t(seconds)
+  var parts = tm()
+  gmtime_r(&when, &parts)
+  let days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"]
+  let months = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+  ]
+  func two(_ n: Int32) -> String { n < 10 ? "0\(n)" : "\(n)" }
+  return
+    "\(days[Int(parts.tm_wday) % 7]), \(two(parts.tm_mday)) \(months[Int(parts.tm_mon) % 12]) "
+    + "\(parts.tm_year + 1900) \(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)) GMT"
+}
