@@ -47,7 +47,7 @@ struct JSONReader {
     case UInt8(ascii: "t"): return try word("true", .bool(true))
     case UInt8(ascii: "f"): return try word("false", .bool(false))
     case UInt8(ascii: "n"): return try word("null", .null)
-    case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): return try number()
+    case .some(45), .some(48...57): return try number()
     default:
       throw fail("malformed JSON string, neither tag, array, object, number, string or atom")
     }

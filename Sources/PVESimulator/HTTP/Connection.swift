@@ -1,0 +1,356 @@
+import ConsoleProtocol
+import EventLoop
+
+/// One client's connection to the node: HTTP/1.1 with pveproxy's manners, then perhaps a websocket.
+final class Connection: StreamHandler {
+  private enum Phase {
+    /// Between requests or inside a head.
+    case head
+    /// The head is read, so many bytes of body are to come.
+    case body(RequestHead, Identity?, length: Int)
+    /// A request is being dealt with; what arrives meanwhile waits.
+    case busy
+    /// A websocket.
+    case relay(WebsocketRelay)
+    /// Nothing that arrives matters any more.
+    case deaf
+  }
+
+  private static let methods: Set<String> = ["GET", "POST", "PUT", "DELETE"]
+  private static let requestsPerConnection = 100
+
+  private unowned let node: PVENode
+  private let key: UInt64
+  private var stream: Stream?
+  private var phase: Phase = .head
+  private var queue = ByteQueue()
+  private var parser = RequestHeadParser()
+  private var idle: LoopTimer?
+  private var served = 0
+  private var keepAlive = false
+  private var began: Duration = .zero
+  private var entry: Journal.Entry?
+
+  init(node: PVENode, key: UInt64) {
+    self.node = node
+    self.key = key
+  }
+
+  /// Takes over an accepted socket.
+  func start(descriptor: Int32, tls: TLSContext) throws(LoopError) {
+    stream = try Stream.adopt(on: node.loop, descriptor: descriptor, tls: tls, handler: self)
+    armIdle()
+  }
+
+  /// Ends the connection as a dying worker process does.
+  func kill() {
+    if case .relay(let relay) = phase { relay.connectionClosed() }
+    phase = .deaf
+    stream?.close()
+  }
+
+  // MARK: stream
+
+  func streamConnected(_ stream: Stream) {}
+
+  func stream(_ stream: Stream, received bytes: UnsafeMutableRawBufferPointer) {
+    switch phase {
+    case .relay(let relay): relay.received(bytes)
+    case .deaf: break
+    case .busy:
+      // A client that pipelines without end is stopped by the read buffer's size, as pveproxy's is.
+      queue.append(UnsafeRawBufferPointer(bytes))
+      if queue.count > RequestHeadParser.maximumLine { stream.pauseReading() }
+    case .head, .body:
+      queue.append(UnsafeRawBufferPointer(bytes))
+      armIdle()
+      advance()
+    }
+  }
+
+  func streamDrained(_ stream: Stream) {
+    if case .relay(let relay) = phase { relay.drained() }
+  }
+
+  func streamClosed(_ stream: Stream, _ end: StreamEnd) {
+    if case .relay(let relay) = phase { relay.connectionClosed() }
+    phase = .deaf
+    idle?.cancel()
+    self.stream = nil
+    node.connectionClosed(key)
+  }
+
+  private func armIdle() {
+    idle?.cancel()
+    idle = node.loop.schedule(after: node.timings.idleTimeout) { [weak self] in
+      self?.stream?.close()
+    }
+  }
+
+  // MARK: requests
+
+  private func advance() {
+    while true {
+      switch phase {
+      case .head:
+        switch parser.parse(&queue) {
+        case .needsMore: return
+        case .stuck:
+          // The idle timer, armed by the last bytes that counted, ends it.
+          phase = .deaf
+          return
+        case .refused(let status, let reason):
+          begin(RequestHead(method: "?", target: "?", minorVersion: 1))
+          respond(.plain(status, reason))
+        case .complete(let head): dispatch(head)
+        }
+      case .body(let head, let identity, let length):
+        guard queue.count >= length else { return }
+        let body = queue.removeFirst(length)
+        phase = .busy
+        handle(head, identity, body)
+      case .busy, .relay, .deaf: return
+      }
+    }
+  }
+
+  private func begin(_ head: RequestHead) {
+    began = node.loop.now
+    served += 1
+    let connection = head.header("connection")?.lowercased() ?? ""
+    keepAlive =
+      served < Connection.requestsPerConnection && !connection.contains("close")
+      && (head.minorVersion >= 1 || connection.contains("keep-alive"))
+    entry = Journal.Entry(
+      method: head.method, path: head.path,
+      parameters: Parameters(form: head.query.utf8).names, user: nil, status: 0, reason: "",
+      time: node.clock.now)
+  }
+
+  /// What pveproxy checks before the body is read.
+  private func dispatch(_ head: RequestHead) {
+    begin(head)
+    phase = .busy
+    idle?.cancel()
+    guard Connection.methods.contains(head.method) else {
+      respond(.bare(501, "method '\(head.method)' not available"))
+      return
+    }
+    if let encoding = head.header("transfer-encoding") {
+      respond(
+        .plain(
+          501,
+          encoding.lowercased() == "chunked"
+            ? "chunked transfer encoding not supported"
+            : "Unknown transfer encoding '\(encoding)'"))
+      return
+    }
+    var identity: Identity?
+    if let address = APIAddress(head.path) {
+      do throws(Authenticator.Refusal) {
+        identity = try node.authenticator.identify(head, path: address.path, access: node.access)
+      } catch {
+        respond(.bare(401, error.reason))
+        return
+      }
+    }
+    entry?.user = identity?.authID
+    let text = head.header("content-length") ?? "0"
+    guard let length = Int(text), length >= 0 else {
+      respond(.plain(400, "bad request"))
+      return
+    }
+    guard length > 0 else {
+      handle(head, identity, [])
+      return
+    }
+    guard head.method == "POST" || head.method == "PUT" else {
+      respond(.plain(501, "Unexpected content for method '\(head.method)'"))
+      return
+    }
+    guard length <= node.era.maximumBody else {
+      respond(Response(status: 501, reason: "for data too large", body: Array("for data too large".utf8)))
+      return
+    }
+    if let type = head.header("content-type"), BodyKind(type) == nil {
+      respond(
+        Response(
+          status: 506, reason: "upload 'Content-Type '\(type)' not implemented",
+          body: Array("upload 'Content-Type '\(type)' not implemented".utf8)))
+      return
+    }
+    phase = .body(head, identity, length: length)
+    armIdle()
+  }
+
+  private enum BodyKind {
+    case form, json
+    init?(_ contentType: String) {
+      let word = contentType.prefix { $0 != ";" && $0 != " " }.lowercased()
+      switch word {
+      case "application/x-www-form-urlencoded": self = .form
+      case "application/json": self = .json
+      default: return nil
+      }
+    }
+  }
+
+  private func handle(_ head: RequestHead, _ identity: Identity?, _ body: [UInt8]) {
+    idle?.cancel()
+    var parameters = Parameters()
+    if !body.isEmpty {
+      if let type = head.header("content-type"), BodyKind(type) == .json {
+        do throws(JSONReader.Malformed) {
+          parameters = try Parameters(json: body)
+        } catch {
+          respond(
+            .plain(
+              500, "\(error.message) at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 934."))
+          return
+        }
+      } else {
+        parameters = Parameters(form: body)
+      }
+    }
+    parameters = parameters.overridden(by: Parameters(form: head.query.utf8))
+    entry?.parameters = parameters.names
+    let behaviour = node.behaviour
+    if behaviour.latency > .zero {
+      node.loop.schedule(after: behaviour.latency) { [weak self] in
+        self?.answer(head, identity, parameters)
+      }
+    } else {
+      answer(head, identity, parameters)
+    }
+  }
+
+  private func answer(_ head: RequestHead, _ identity: Identity?, _ parameters: Parameters) {
+    guard stream != nil else { return }
+    if let failure = node.behaviour.failEverything {
+      respond(.plain(failure.status, failure.message))
+      return
+    }
+    guard let address = APIAddress(head.path) else {
+      respond(head.path == "/" && head.method == "GET" ? node.frontPage : node.noSuchFile(head.path))
+      return
+    }
+    guard let formatter = Formatter(address.format) else {
+      respond(.plain(501, "no formatter for uri \(head.path)"))
+      return
+    }
+    let call = APICall(
+      method: head.method, path: address.path, identity: identity, parameters: parameters)
+    let upgrade = head.method == "GET" ? head.header("upgrade") : nil
+    do throws(APIError) {
+      let result = try node.perform(call)
+      if let upgrade, let dial = result.dial {
+        try self.upgrade(head, to: upgrade, dial: dial)
+        return
+      }
+      respond(formatter.success(result))
+    } catch {
+      respond(formatter.failure(error, hasMessages: node.era.errorBodiesHaveMessages))
+    }
+  }
+
+  /// Sends an answer: a 401 no sooner than three seconds after the request began.
+  private func respond(_ response: Response) {
+    phase = .busy
+    idle?.cancel()
+    guard response.status == 401 else {
+      send(response)
+      return
+    }
+    let left = node.timings.failureDelay - (node.loop.now - began)
+    node.loop.schedule(after: max(left, .zero)) { [weak self] in self?.send(response) }
+  }
+
+  private func send(_ response: Response) {
+    guard let stream else { return }
+    journal(status: response.status, reason: response.reason)
+    let stays = keepAlive && response.status < 400
+    stream.write(response.serialized(keepAlive: stays, now: node.clock.now))
+    guard stays else {
+      phase = .deaf
+      stream.closeAfterFlush()
+      return
+    }
+    phase = .head
+    stream.resumeReading()
+    armIdle()
+    // Not from here: `advance` may be the caller.
+    node.loop.schedule(after: .zero) { [weak self] in self?.advance() }
+  }
+
+  private func journal(status: Int, reason: String) {
+    guard var entry else { return }
+    entry.status = status
+    entry.reason = reason
+    node.journal.add(entry)
+    self.entry = nil
+  }
+
+  // MARK: websocket
+
+  private func upgrade(_ head: RequestHead, to protocolName: String, dial: DialTarget)
+    throws(APIError)
+  {
+    func refuse(_ text: String) -> Response {
+      Response(status: 500, reason: text, body: Array((text + "\n").utf8))
+    }
+    guard protocolName.lowercased() == "websocket" else {
+      respond(refuse("unable to upgrade to protocol '\(protocolName)'"))
+      return
+    }
+    guard let key = head.header("sec-websocket-key"), !key.isEmpty else {
+      respond(refuse("missing websocket-key"))
+      return
+    }
+    let version = head.header("sec-websocket-version") ?? ""
+    guard version == "13" else {
+      respond(refuse("unsupported websocket-version '\(version)'"))
+      return
+    }
+    guard let stream else { return }
+    switch node.behaviour.dialFault {
+    case .neverAnswers:
+      journal(status: 0, reason: "never answered (fault)")
+      return
+    case .answersGarbage:
+      journal(status: 0, reason: "garbage (fault)")
+      phase = .deaf
+      stream.write(randomBytes(64).map { $0 | 0x80 })
+      stream.closeAfterFlush()
+      return
+    case .closesMidHandshake:
+      journal(status: 101, reason: "cut (fault)")
+      phase = .deaf
+      stream.write(Array("HTTP/1.1 101 Switching Protocols\r\nUpgrade: webso".utf8))
+      stream.closeAfterFlush()
+      return
+    case .none, .silentAfterUpgrade: break
+    }
+    let relay = WebsocketRelay(stream: stream, node: node)
+    guard node.dial(dial, relay) else {
+      journal(status: 0, reason: "nobody listens on \(dial)")
+      if node.behaviour.deadPort == .killWorker { node.killAllConnections() }
+      // Otherwise there is no answer, ever; the client has to give up by itself.
+      return
+    }
+    journal(status: 101, reason: "Switching Protocols")
+    var text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
+    let accept = base64(sha1(Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)))
+    text += "Sec-WebSocket-Accept: \(accept)\r\n"
+    if let protocols = head.header("sec-websocket-protocol") {
+      text += "Sec-WebSocket-Protocol: \(protocols)\r\n"
+    }
+    stream.write(Array((text + "\r\n").utf8))
+    phase = .relay(relay)
+    relay.start()
+    if !queue.isEmpty {
+      // Bytes that came right behind the handshake are kept.
+      var early = queue.removeFirst(queue.count)
+      early.withUnsafeMutableBytes { relay.received($0) }
+    }
+  }
+}
