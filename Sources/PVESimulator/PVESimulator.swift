@@ -33,7 +33,8 @@ public enum PVESimulator {
     do throws(LoopError) {
       socket = try Listener.open(address: .loopback(port: configuration.port))
       tls = try TLSContext.server(
-        certificatePEM: certificates.certificatePEM + certificates.caPEM, keyPEM: certificates.keyPEM)
+        certificatePEM: certificates.certificatePEM + certificates.caPEM,
+        keyPEM: certificates.keyPEM)
       group = try LoopGroup(count: 1)
     } catch {
       throw .listen("\(error)")

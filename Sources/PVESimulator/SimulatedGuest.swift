@@ -36,7 +36,8 @@ public struct SimulatedGuest: Sendable {
   /// A virtual machine.
   public static func vm(
     _ vmid: Int, name: String, running: Bool = true, tags: [String] = [],
-    display: SimulatedDisplay = .builtIn, serial: [Int: SimulatedTerminal] = [:], agent: Bool = false
+    display: SimulatedDisplay = .builtIn, serial: [Int: SimulatedTerminal] = [:],
+    agent: Bool = false
   ) -> SimulatedGuest {
     var guest = SimulatedGuest(kind: .qemu, vmid: vmid, name: name, running: running, tags: tags)
     guest.display = display

@@ -161,7 +161,8 @@ extension PVENode {
       || tickets.isConsole(password, authID: user, path: path, port: nil)
     let held = access.privileges(of: user, on: path)
     let names = wanted.split { $0 == "," || $0 == ";" || $0 == " " }
-    guard isRight, access.accounts[user] != nil, names.contains(where: { held.contains(String($0)) })
+    guard isRight, access.accounts[user] != nil,
+      names.contains(where: { held.contains(String($0)) })
     else { throw .loginFailed }
     return APIResult(["username": .string(user), "cap": access.capabilities(of: user)])
   }

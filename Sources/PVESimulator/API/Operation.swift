@@ -144,7 +144,8 @@ extension PVENode {
         complaints.append(.init(name: pair.name, text: text))
       }
       if let needs = rule.needs, values[needs] == nil {
-        complaints.append(.init(name: needs, text: "missing property - '\(pair.name)' requires this property"))
+        complaints.append(
+          .init(name: needs, text: "missing property - '\(pair.name)' requires this property"))
       }
     }
     for rule in schema where !rule.isOptional && values[rule.name] == nil {

@@ -129,7 +129,8 @@ struct ParameterSchema: Sendable {
       let unknown = names.first { !Privileges.all.contains(String($0)) }
       return unknown.map { "invalid format - invalid privilege '\($0)'" }
     case .realm:
-      let fits = bytes.count >= 2 && bytes.allSatisfy { isWord($0) || $0 == 45 || $0 == 46 || $0 == 95 }
+      let fits =
+        bytes.count >= 2 && bytes.allSatisfy { isWord($0) || $0 == 45 || $0 == 46 || $0 == 95 }
       return fits ? nil : "invalid format - value does not look like a valid realm"
     }
   }

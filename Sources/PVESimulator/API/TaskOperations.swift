@@ -75,7 +75,8 @@ extension PVENode {
   /// The task of a UPID: one's own, or with a privilege on the node.
   private func task(_ arguments: Arguments, _ privilege: String) throws(APIError) -> TaskRecord {
     let upid = arguments.text("upid") ?? ""
-    guard upid.hasPrefix("UPID:"), upid.split(separator: ":", omittingEmptySubsequences: false).count == 9
+    guard upid.hasPrefix("UPID:"),
+      upid.split(separator: ":", omittingEmptySubsequences: false).count == 9
     else {
       throw .invalid([.init(name: "upid", text: "unable to parse worker upid '\(upid)'")])
     }

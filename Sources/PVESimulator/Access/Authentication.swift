@@ -27,10 +27,13 @@ struct Authenticator {
 
   /// - Parameter path: relative to the API, e.g. `/nodes`.
   /// - Returns: nil where no credentials are needed and none were shown.
-  func identify(_ head: RequestHead, path: String, access: AccessControl) throws(Refusal) -> Identity? {
+  func identify(_ head: RequestHead, path: String, access: AccessControl) throws(Refusal)
+    -> Identity?
+  {
     let needed = !Authenticator.open.contains("\(head.method) \(path)")
     if let ticket = ticket(in: head) {
-      guard let user = tickets.user(ofLogin: ticket), access.accounts[user]?.isEnabled == true else {
+      guard let user = tickets.user(ofLogin: ticket), access.accounts[user]?.isEnabled == true
+      else {
         if !needed { return nil }
         throw Refusal(reason: "Authentication failed!")
       }

@@ -18,7 +18,8 @@ struct Login {
   let tickets: TicketOffice
 
   /// The first step: a password or a login ticket, and `otp` where the client knows already.
-  func begin(user: String, password: String, otp: String?, access: inout AccessControl) -> Outcome? {
+  func begin(user: String, password: String, otp: String?, access: inout AccessControl) -> Outcome?
+  {
     guard let account = access.accounts[user], account.isEnabled else { return nil }
     if password.hasPrefix("PVE:") {
       guard let owner = tickets.user(ofLogin: password) else { return nil }
@@ -30,7 +31,8 @@ struct Login {
     if let otp {
       return answer(user: user, response: otp, access: &access) ? .complete(user: user) : nil
     }
-    return .challenge(user: user, ticket: tickets.pending(user: user, challenge: challenge(account)))
+    return .challenge(
+      user: user, ticket: tickets.pending(user: user, challenge: challenge(account)))
   }
 
   /// The second step: the pending ticket and `totp:CODE` or `recovery:CODE`.
@@ -77,7 +79,9 @@ struct Login {
     }
     if response.hasPrefix("recovery:") {
       let code = Secret(String(response.dropFirst(9)))
-      guard let found = account.recoveryCodes.first(where: { $0.value == code }) else { return false }
+      guard let found = account.recoveryCodes.first(where: { $0.value == code }) else {
+        return false
+      }
       access.update(user) {
         $0.recoveryCodes[found.key] = nil
         $0.totpFailures = 0

@@ -169,7 +169,8 @@ final class Connection: StreamHandler {
       return
     }
     guard length <= node.era.maximumBody else {
-      respond(Response(status: 501, reason: "for data too large", body: Array("for data too large".utf8)))
+      respond(
+        Response(status: 501, reason: "for data too large", body: Array("for data too large".utf8)))
       return
     }
     if let type = head.header("content-type"), BodyKind(type) == nil {
@@ -231,7 +232,8 @@ final class Connection: StreamHandler {
       return
     }
     guard let address = APIAddress(head.path) else {
-      respond(head.path == "/" && head.method == "GET" ? node.frontPage : node.noSuchFile(head.path))
+      respond(
+        head.path == "/" && head.method == "GET" ? node.frontPage : node.noSuchFile(head.path))
       return
     }
     guard let formatter = Formatter(address.format) else {

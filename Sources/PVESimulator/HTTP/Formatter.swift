@@ -55,7 +55,8 @@ enum Formatter {
     // extjs wraps everything in a 200, except that a refused login stays a 401.
     let wrapped = self == .extjs && error.status != 401
     return Response(
-      status: wrapped ? 200 : error.status, reason: wrapped ? "OK" : error.message, body: JSON.object(members).bytes,
+      status: wrapped ? 200 : error.status, reason: wrapped ? "OK" : error.message,
+      body: JSON.object(members).bytes,
       contentType: Response.json)
   }
 }

@@ -56,7 +56,8 @@ struct RequestHeadParser {
     while !isStuck {
       guard let end = queue.firstIndex(of: 10, from: scanned) else {
         scanned = queue.count
-        if head == nil ? queue.count > RequestHeadParser.maximumLine
+        if head == nil
+          ? queue.count > RequestHeadParser.maximumLine
           : bytes + queue.count >= RequestHeadParser.maximumBytes
         {
           break

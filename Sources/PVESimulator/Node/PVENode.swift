@@ -126,7 +126,9 @@ final class PVENode {
 
   /// A guest of a node, or the 500 that PVE has for it.
   func guest(_ arguments: Arguments, _ kind: SimulatedGuest.Kind) throws(APIError) -> Guest {
-    guard let guest = guests[arguments.vmid], guest.description.kind == kind, knows(node: arguments.node) else {
+    guard let guest = guests[arguments.vmid], guest.description.kind == kind,
+      knows(node: arguments.node)
+    else {
       let folder = kind == .qemu ? "qemu-server" : "lxc"
       throw .died(
         "Configuration file 'nodes/\(arguments.node)/\(folder)/\(arguments.vmid).conf' does not "

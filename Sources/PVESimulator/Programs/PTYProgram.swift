@@ -31,7 +31,8 @@ final class PTYProgram: TerminalProgram, StreamHandler {
     self.sink = sink
     var master: Int32 = -1
     var slave: Int32 = -1
-    guard sp_open_pty(&master, &slave, UInt16(clamping: columns), UInt16(clamping: rows)) == 0 else {
+    guard sp_open_pty(&master, &slave, UInt16(clamping: columns), UInt16(clamping: rows)) == 0
+    else {
       fail("no pseudo terminal: \(String(cString: strerror(errno)))")
       return
     }

@@ -136,6 +136,7 @@ final class SharedViewer: TerminalProgram {
     guard let last = sink else { return }
     sink = nil
     if !text.isEmpty { last.output(text) }
-    loop.schedule(after: .milliseconds(10)) { [weak last] in last?.programEnded(exitStatus: status) }
+    loop.schedule(after: .milliseconds(10)) { [weak last] in last?.programEnded(exitStatus: status)
+    }
   }
 }

@@ -32,7 +32,8 @@ final class ExternalScreen: StreamHandler {
   private var serverIsIn = false
 
   init(
-    _ description: ExternalDisplay, loop: Loop, password: [UInt8], send: @escaping ([UInt8]) -> Void,
+    _ description: ExternalDisplay, loop: Loop, password: [UInt8],
+    send: @escaping ([UInt8]) -> Void,
     ended: @escaping (String?) -> Void
   ) {
     self.description = description
@@ -194,7 +195,9 @@ final class ExternalScreen: StreamHandler {
   func streamClosed(_ stream: EventLoop.Stream, _ end: StreamEnd) {
     guard stream === self.stream else { return }
     self.stream = nil
-    if case .connectFailed(let why) = end { return fail("unable to connect to VNC server - \(why)") }
+    if case .connectFailed(let why) = end {
+      return fail("unable to connect to VNC server - \(why)")
+    }
     fail(nil)
   }
 }

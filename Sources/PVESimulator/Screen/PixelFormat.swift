@@ -77,9 +77,13 @@ struct PixelFormat: Equatable {
       out += isBigEndian ? pair : pair.reversed()
     default:
       if isBigEndian {
-        for shift: UInt32 in [24, 16, 8, 0] { out.append(UInt8(truncatingIfNeeded: value >> shift)) }
+        for shift: UInt32 in [24, 16, 8, 0] {
+          out.append(UInt8(truncatingIfNeeded: value >> shift))
+        }
       } else {
-        for shift: UInt32 in [0, 8, 16, 24] { out.append(UInt8(truncatingIfNeeded: value >> shift)) }
+        for shift: UInt32 in [0, 8, 16, 24] {
+          out.append(UInt8(truncatingIfNeeded: value >> shift))
+        }
       }
     }
   }

@@ -56,6 +56,8 @@ struct ByteQueue {
   /// Works on the waiting bytes in place (websocket payloads are unmasked where they lie).
   mutating func withMutableBytes<R>(_ body: (UnsafeMutableRawBufferPointer) -> R) -> R {
     let from = start
-    return storage.withUnsafeMutableBytes { body(UnsafeMutableRawBufferPointer(rebasing: $0[from...])) }
+    return storage.withUnsafeMutableBytes {
+      body(UnsafeMutableRawBufferPointer(rebasing: $0[from...]))
+    }
   }
 }

@@ -41,7 +41,8 @@ enum JSON: Sendable, Equatable {
     case .null: out += "null".utf8
     case .bool(let v): out += (v ? "true" : "false").utf8
     case .int(let v): out += String(v).utf8
-    case .double(let v): out += (v == v.rounded() && abs(v) < 1e15 ? String(Int(v)) : String(v)).utf8
+    case .double(let v):
+      out += (v == v.rounded() && abs(v) < 1e15 ? String(Int(v)) : String(v)).utf8
     case .string(let v): JSON.write(string: v, into: &out)
     case .array(let items):
       out.append(UInt8(ascii: "["))

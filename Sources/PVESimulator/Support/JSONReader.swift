@@ -37,7 +37,8 @@ struct JSONReader {
 
   private mutating func value(depth: Int) throws(Malformed) -> JSON {
     guard depth < JSONReader.deepest else {
-      throw fail("json text or perl structure exceeds maximum nesting level (max_depth set too low?)")
+      throw fail(
+        "json text or perl structure exceeds maximum nesting level (max_depth set too low?)")
     }
     skipSpace()
     switch next {
@@ -190,7 +191,9 @@ struct JSONReader {
   private func finish(start: Int, isWhole: Bool) throws(Malformed) -> JSON {
     let text = String(decoding: bytes[start..<at], as: UTF8.self)
     if isWhole, let v = Int(text) { return .int(v) }
-    guard let v = Double(text) else { throw fail("malformed number (no digits after initial minus)") }
+    guard let v = Double(text) else {
+      throw fail("malformed number (no digits after initial minus)")
+    }
     return .double(v)
   }
 }

@@ -35,7 +35,9 @@ struct FrameReader {
   }
 
   /// Reads whole frames and says how many bytes they were.
-  private mutating func read(_ bytes: UnsafeMutableRawBufferPointer, _ event: (Event) -> Void) -> Int {
+  private mutating func read(_ bytes: UnsafeMutableRawBufferPointer, _ event: (Event) -> Void)
+    -> Int
+  {
     var at = 0
     while bytes.count - at >= 2 {
       let first = bytes[at]
@@ -91,7 +93,8 @@ struct FrameReader {
     return second & 0x80 == 0 ? "frame is not masked" : nil
   }
 
-  private func unmask(_ bytes: UnsafeMutableRawBufferPointer, _ mask: (UInt8, UInt8, UInt8, UInt8)) {
+  private func unmask(_ bytes: UnsafeMutableRawBufferPointer, _ mask: (UInt8, UInt8, UInt8, UInt8))
+  {
     let key = UInt32(mask.0) | UInt32(mask.1) << 8 | UInt32(mask.2) << 16 | UInt32(mask.3) << 24
     guard key != 0 else { return }
     let wide = UInt64(UInt32(littleEndian: key)) << 32 | UInt64(UInt32(littleEndian: key))
