@@ -70,7 +70,11 @@ let package = Package(
     .testTarget(
       name: "PVESimulatorTests", dependencies: ["PVESimulator", "ProxmoxClient"],
       swiftSettings: strict),
+    .target(
+      name: "TestSupport", dependencies: ["EventLoop", "ConsoleProtocol"],
+      path: "Tests/TestSupport", swiftSettings: strict),
     .testTarget(
-      name: "GatewayTests", dependencies: ["Gateway", "PVESimulator"], swiftSettings: strict),
+      name: "GatewayTests", dependencies: ["Gateway", "PVESimulator", "TestSupport"],
+      swiftSettings: strict),
   ]
 )

@@ -6,11 +6,16 @@ package enum RelayCrypto {
   /// A fresh `Sec-WebSocket-Key` and the answer that proves that the server understood it (RFC 6455 §4.2.2).
   package static func webSocketKey() -> (key: String, accept: String) {
     let key = base64(random(16))
+    return (key, accept(for: key))
+  }
+
+  /// What a server answers to a key.
+  static func accept(for key: String) -> String {
     let guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     var digest = [UInt8](repeating: 0, count: 20)
     let text = Array((key + guid).utf8)
     _ = SHA1(text, text.count, &digest)
-    return (key, base64(digest))
+    return base64(digest)
   }
 
   /// Bytes from the system's random generator.
