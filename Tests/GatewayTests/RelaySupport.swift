@@ -85,7 +85,7 @@ final class RelayServer: HTTPHandler {
 }
 
 /// Gateway, node and viewers of one test.
-final class RelayBench {
+final class RelayBench: Sendable {
   let group: LoopGroup
   let other: LoopGroup
   let services: FakeServices
