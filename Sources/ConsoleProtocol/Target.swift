@@ -133,6 +133,11 @@ public struct Place: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
+  /// Whether it is a VM: its terminals are serial ports.
+  public var isVirtualMachine: Bool {
+    if case .qemu = kind { true } else { false }
+  }
+
   /// The guest's number, where it is a guest.
   public var vmid: VMID? {
     switch kind {

@@ -210,7 +210,11 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     policy.maximumDuration = grant.maxDuration
     policy.slowViewerLimit = limits.slowViewer
     if grant.console.isTerminal {
-      var queue = TerminalInput(maximumFrame: minted.plan.maximumFrame, size: size)
+      // A guest's serial port is slower than a pseudo terminal: pastes are given more time between headers.
+      let isSerial = minted.place.isVirtualMachine
+      var queue = TerminalInput(
+        maximumFrame: minted.plan.maximumFrame, rate: isSerial ? 2 << 20 : TerminalInput.usualRate,
+        size: size)
       queue.open(at: now)
       input = queue
       if acknowledges { credit = TerminalCredit() }
