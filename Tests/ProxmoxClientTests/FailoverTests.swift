@@ -73,6 +73,45 @@ struct FailoverTests {
     none.shutdown()
   }
 
+  @Test(
+    "a host that takes the connection and says nothing in the handshake is a connect time-out, and passed over"
+  )
+  func silent() async throws {
+    // It waits for an HTTP request, and the handshake's first record is none.
+    let silent = try ScriptedServer { _, _ in }
+    let good = try ScriptedServer(tls: ServerTLS("node")) { _, connection in connection.data("1") }
+    let pin = try TLSTests.fingerprint("node")
+    func client(_ servers: [ScriptedServer]) -> ProxmoxClient {
+      ProxmoxClient(
+        ClusterConfiguration(
+          name: "test", hosts: servers.map { APIHost(host: "127.0.0.1", port: $0.port) },
+          credential: token, tls: TLSPolicy(trust: .fingerprint(pin)),
+          timeouts: Timeouts(connect: .milliseconds(400))))
+    }
+    let alone = client([silent])
+    #expect(await failure { try await alone.call(.post, "/x") }?.kind == .timedOut(.connect))
+    alone.shutdown()
+    let both = client([silent, good])
+    #expect(try await both.call(.post, "/x").int == 1)
+    #expect(good.requests.count == 1 && silent.requests.isEmpty)
+    both.shutdown()
+  }
+
+  @Test("a certificate that isn't trusted is told, not gone around")
+  func untrusted() async throws {
+    let bad = try ScriptedServer(tls: ServerTLS("selfsigned")) { _, connection in
+      connection.data("1")
+    }
+    let good = try ScriptedServer(tls: ServerTLS("node")) { _, connection in connection.data("1") }
+    let client = ProxmoxClient(
+      ClusterConfiguration(
+        name: "test", hosts: [bad, good].map { APIHost(host: "127.0.0.1", port: $0.port) },
+        credential: token, tls: TLSPolicy(trust: .fingerprint(try TLSTests.fingerprint("node")))))
+    #expect(await failure { try await client.call(.get, "/x") }?.code == "tls-untrusted")
+    #expect(good.connections == 0)
+    client.shutdown()
+  }
+
   @Test("mint and dial are on one host, also when the first is down")
   func mint() async throws {
     let (a, b) = (try node("a"), try node("b"))

@@ -19,7 +19,8 @@ struct APIRequest: Sendable {
   }
 }
 
-/// A cluster's addresses: tries them in order, stays with the one that worked last.
+/// A cluster's addresses: tries them in order, stays with the one that worked last. A certificate that isn't trusted ends
+/// the search at once: that is a finding for a person, not an outage to go around.
 final class APIConnection: Sendable {
   let configuration: ClusterConfiguration
   private let transport: CurlTransport

@@ -22,6 +22,8 @@ final class TicketSession: Sendable {
     var ticket: Secret
     var csrf: Secret?
     var user: String
+    /// Whether it came with the configuration, perhaps without its CSRF token.
+    var isFromOutside = false
     /// The clock when the ticket was zero seconds old; nil for a ticket that doesn't tell its age.
     var born: Duration?
   }
@@ -52,7 +54,7 @@ final class TicketSession: Sendable {
     if case .ticket(let ticket, let csrf) = credential {
       let readable = Ticket(ticket)
       initial.login = Login(
-        ticket: ticket, csrf: csrf, user: readable?.user ?? "",
+        ticket: ticket, csrf: csrf, user: readable?.user ?? "", isFromOutside: true,
         born: readable.map {
           clock.monotonic() - .seconds(clock.wall.now() - $0.issued)
         })
@@ -93,8 +95,9 @@ final class TicketSession: Sendable {
   private func fresh(forWriting: Bool) -> Login? {
     let now = clock.monotonic()
     return state.withLock { state in
-      guard let login = state.login, !(forWriting && login.csrf == nil && !login.user.isEmpty)
-      else { return nil }
+      guard let login = state.login else { return nil }
+      // A ticket without its CSRF token can read; its renewal brings one. An unreadable ticket can't be renewed.
+      if forWriting, login.csrf == nil, login.isFromOutside, !login.user.isEmpty { return nil }
       guard let born = login.born else { return login }
       return now - born < Self.renewalAge ? login : nil
     }

@@ -65,6 +65,8 @@ final class Transfer {
     set(CURLOPT_TIMEOUT_MS, request.timeouts.total.milliseconds)
     set(CURLOPT_LOW_SPEED_LIMIT, 1)
     set(CURLOPT_LOW_SPEED_TIME, max(1, (request.timeouts.idle.milliseconds + 999) / 1000))
+    // Without it, giving up on a slow name server would hold the thread until that answers.
+    set(CURLOPT_QUICK_EXIT, 1)
     set(CURLOPT_MAXAGE_CONN, 3)  // pveproxy closes an idle connection after 5 s.
     _ = sp_curl_set_off(easy, CURLOPT_MAXFILESIZE_LARGE, curl_off_t(request.maximumBody))
     _ = sp_curl_set_write(easy, CURLOPT_WRITEFUNCTION, transferBody)
