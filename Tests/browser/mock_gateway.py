@@ -44,6 +44,16 @@ ENDINGS = {
 }
 
 
+PORTAL = b"""<!doctype html><title>Portal</title><script src="portal.js" type="module"></script>
+<style>body { margin: 0 } iframe { display: block; width: 100vw; height: 100vh; border: 0 }</style>"""
+PORTAL_SCRIPT = b"""window.news = [];
+addEventListener('message', (event) => window.news.push(event.data));
+const frame = document.createElement('iframe');
+frame.src = '../console.html' + location.hash;
+frame.allow = 'fullscreen; clipboard-write';
+document.body.append(frame);"""
+
+
 def guest(vmid, kind, name, node, status, consoles, tags=(), cpu=0.0, mem=0.0, uptime=0, template=False):
     gib = 1024**3
     return {
@@ -438,9 +448,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def answer(self, status, body=b"", kind="application/json", extra=()):
+        policy = CSP.replace("default-src 'none'", "default-src 'none'; frame-src 'self'") if body is PORTAL else CSP
         self.send_response(status)
         for name, value in (
-            ("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", CSP),
+            ("Content-Type", kind), ("Content-Length", str(len(body))), ("Content-Security-Policy", policy),
             ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"), ("Cache-Control", "no-store"),
             ("Cross-Origin-Opener-Policy", "same-origin"), *extra,
         ):
@@ -485,6 +496,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if record is None:
                 return self.problem(404, "not-found", "No such console")
             return self.json(200, {k: v for k, v in record.items() if k not in ("live",)})
+        if path == "mock/portal":  # somebody's page with the console in a frame
+            return self.answer(200, PORTAL, "text/html; charset=utf-8")
+        if path == "mock/portal.js":
+            return self.answer(200, PORTAL_SCRIPT, "text/javascript")
         file = (WEB / (path or "index.html")).resolve()
         if WEB not in file.parents or not file.is_file() or file.suffix == ".py":
             return self.problem(404, "not-found", "Nothing here")
@@ -585,7 +600,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def open(self, ws, record):
         target, console = record["target"], record["console"]
-        ws.json({"type": "stage", "stage": "minting"})
+        ws.json({"type": "stage", "stage": "minting", "target": target, "console": console})
         time.sleep(0.1)
         if target == "qemu/102":
             raise End("guest-not-running", "Guest 102 (build-agent) on pve2 is stopped.", "Start it, then open the console again.",

@@ -11,7 +11,7 @@ const WAITING = 256 * 1024;
 const PING_EVERY = 2000;
 
 /**
- * Events (CustomEvent, `detail` in brackets): `stage` (name), `ready` (frame), `bytes` (Uint8Array), `notice`
+ * Events (CustomEvent, `detail` in brackets): `stage` (frame), `ready` (frame), `bytes` (Uint8Array), `notice`
  * (frame), `roundtrip` (milliseconds, or null where an answer is overdue), `ended` (frame), `closed`
  * ({code, reason, opened}): the last one, always.
  */
@@ -66,7 +66,7 @@ export class Channel extends EventTarget {
     }
     switch (frame?.type) {
       case "stage":
-        this.#emit("stage", String(frame.stage));
+        this.#emit("stage", frame);
         break;
       case "ready":
         this.#ready = true;

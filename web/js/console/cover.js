@@ -69,12 +69,12 @@ export function showEnding(cover, ending, actions) {
       "footer",
       {},
       h("code", { class: "ended-kind", text: facts, title: "Kind and close code", data: { testid: "ended-kind" } }),
-      actions.hide ? h("button", { type: "button", class: "button plain", text: "Look at the screen", onclick: actions.hide, data: { testid: "ended-hide" } }) : null,
+      actions.hide ? h("button", { type: "button", class: "button plain", text: "Show the screen", onclick: actions.hide, data: { testid: "ended-hide" } }) : null,
       actions.home ? h("a", { class: "button", href: actions.home, data: { testid: "ended-home" } }, "Back to the list") : null,
       actions.reconnect ? h("button", { type: "button", class: "button primary", onclick: actions.reconnect, data: { testid: "ended-reconnect" } }, icon("refresh", 16), "Reconnect") : null,
     ),
   );
   cover.hidden = false;
   replace(cover, card);
-  card.querySelector(".primary, .button")?.focus({ preventScroll: true });
+  (card.querySelector(".key-form input, .primary") ?? card.querySelector(".button"))?.focus({ preventScroll: true });
 }

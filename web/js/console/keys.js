@@ -31,7 +31,7 @@ export const KEYS = {
 export const COMBINATIONS = [
   { label: "Ctrl-Alt-Del", keys: ["Control", "Alt", "Delete"], id: "ctrl-alt-del" },
   { label: "Ctrl-Alt-Backspace", keys: ["Control", "Alt", "Backspace"] },
-  { divider: "Linux consoles" },
+  { divider: "Ctrl-Alt and F1 to F8: Linux consoles" },
   ...Array.from({ length: 8 }, (_, i) => ({ label: `Ctrl-Alt-F${i + 1}`, keys: ["Control", "Alt", `F${i + 1}`], small: true, short: `F${i + 1}` })),
   { divider: "Keys the browser keeps" },
   { label: "Esc", keys: ["Escape"] },

@@ -8,6 +8,7 @@ import { apiKey, forgetAPIKey, setAPIKey } from "../shared/key.js";
 import { problemNotice, toast } from "../shared/notice.js";
 import { consoleName, duration } from "../shared/format.js";
 import { local } from "../shared/storage.js";
+import { fitVisibleArea } from "./visible-area.js";
 import { rememberRequest, takeRequest, wasReloaded } from "./request.js";
 import { Session } from "./session.js";
 import { fromProblem, look, own } from "./endings.js";
@@ -39,6 +40,7 @@ let attempt = 0;
 
 $("#home").append(logo(26));
 fillIcons();
+fitVisibleArea();
 setUpThemeButton($("#theme"));
 const toolbar = setUpToolbar({
   view: () => session?.view ?? null,
@@ -79,7 +81,7 @@ function showIdentity() {
   const asked = request.open;
   const target = ready?.target ?? asked?.target ?? "";
   const kind = target.split(":").pop().split("/")[0];
-  const name = ready?.name || target || "Console";
+  const name = ready?.name || request.name || target || "Console";
   const which = ready?.console ?? asked?.console;
   setText(elements.name, name);
   setText(elements.place, [
@@ -144,8 +146,9 @@ function run(now) {
     if (session === now) handle(detail);
   });
   on("stage", setStage);
-  on("ready", (ready) => {
-    request.open ??= { target: ready.target, console: ready.console, readOnly: ready.readOnly ? true : undefined };
+  on("identity", ({ target, console, readOnly, name }) => {
+    request.open ??= { target, console, readOnly: readOnly === true ? true : undefined };
+    request.name = name || request.name;
     if (apiKey()) rememberRequest(request);
     showIdentity();
   });
@@ -175,6 +178,9 @@ function warn(notice) {
 function end(reason) {
   ending = reason;
   setPhase("ended");
+  const tone = { calm: "", warn: "fair", bad: "poor" }[look(reason).tone];
+  elements.state.className = `badge ${tone}`;
+  elements.state.querySelector(".dot").className = `dot ${tone}`;
   showIdentity();
   showRoundTrip(undefined);
   toolbar.ended();

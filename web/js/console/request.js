@@ -4,8 +4,9 @@ import { fragment, setFragment } from "../shared/place.js";
 import { takeKeyFromFragment } from "../shared/key.js";
 
 /**
- * `{token, open, embed}`: `token` from `#t=…` (a one-time link), `open` from `#open=TARGET&console=…`
- * (our own list's way: this page asks for the link itself, with the key of this tab), `embed` from `&embed=1`.
+ * `{token, open, name, embed}`: `token` from `#t=…` (a one-time link), `open` from `#open=TARGET&console=…`
+ * (our own list's way: this page asks for the link itself, with the key of this tab), `name` from
+ * `&name=…` (shown until the gateway says it); `embed` from `&embed=1`.
  */
 export function takeRequest() {
   takeKeyFromFragment();
@@ -26,17 +27,19 @@ export function takeRequest() {
           readOnly: parameters.get("readOnly") === "1" ? true : undefined,
         }
       : null,
+    name: parameters.get("name") ?? "",
     embed: parameters.get("embed") === "1",
   };
 }
 
 /** Leaves in the address bar what it takes to open the same console again after a reload. No secret. */
-export function rememberRequest({ open, embed }) {
+export function rememberRequest({ open, name, embed }) {
   const parameters = new URLSearchParams();
   if (open) {
     parameters.set("open", open.target);
     if (open.console) parameters.set("console", open.console);
     if (open.cluster) parameters.set("cluster", open.cluster);
+    if (name) parameters.set("name", name);
     if (open.readOnly) parameters.set("readOnly", "1");
   }
   if (embed) parameters.set("embed", "1");

@@ -8,7 +8,8 @@ import { api } from "../shared/api.js";
 
 /**
  * Events (CustomEvent, `detail` in brackets): `stage` (name), `ready` (frame), `view` (the view), `open`,
- * `notice` (frame), `roundtrip` (milliseconds or null), `ended` (ending): once, last.
+ * `notice` (frame), `roundtrip` (milliseconds or null), `identity`
+ * ({target, console, readOnly, name}), `ended` (ending): once, last.
  */
 export class Session extends EventTarget {
   #channel;
@@ -25,12 +26,16 @@ export class Session extends EventTarget {
     const channel = new Channel(token, estimateSize(container));
     this.#channel = channel;
     const on = (name, run) => channel.addEventListener(name, ({ detail }) => run(detail));
-    on("stage", (stage) => this.#emit("stage", stage));
+    on("stage", (frame) => {
+      this.#identify(frame);
+      this.#emit("stage", String(frame.stage));
+    });
     on("ready", (frame) => this.#becomeReady(frame));
     on("bytes", (bytes) => (this.view ? this.view.receive(bytes) : this.#early.push(bytes)));
     on("notice", (frame) => this.#emit("notice", frame));
     on("roundtrip", (time) => this.#emit("roundtrip", time));
     on("ended", (frame) => {
+      this.#identify(frame);
       this.#ending ??= fromFrame(frame);
     });
     on("closed", (close) => this.#closed(close));
@@ -44,8 +49,14 @@ export class Session extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
+  /** Any frame may say which console this is: with that, a console that never opened can be tried again. */
+  #identify({ target, console, readOnly, name }) {
+    if (typeof target === "string" && target !== "") this.#emit("identity", { target, console, readOnly, name });
+  }
+
   async #becomeReady(frame) {
     this.ready = { target: "", console: "terminal", readOnly: false, ...frame };
+    this.#identify(this.ready);
     this.#emit("ready", this.ready);
     const readOnly = this.ready.readOnly === true;
     const Kind = this.ready.console === "vnc" ? VNCView : TerminalView;

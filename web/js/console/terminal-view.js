@@ -46,7 +46,7 @@ function loadScripts() {
 
 function fontSize() {
   const size = Number(local.get("font-size"));
-  return SIZES.includes(size) ? size : 14;
+  return SIZES.includes(size) ? size : window.innerWidth < 480 ? 12 : 14;
 }
 
 /** About how many characters fit, for the `open` message: known before xterm.js is loaded. */
@@ -68,6 +68,7 @@ export class TerminalView extends EventTarget {
   #channel;
   #encoder = new TextEncoder();
   #frame = 0;
+  #half = "";
   #told = "";
 
   /** Loads xterm.js and opens it in `container`. */
@@ -124,15 +125,20 @@ export class TerminalView extends EventTarget {
     this.#tell(terminal.cols, terminal.rows);
   }
 
-  /** WebGL where it works; xterm.js draws with the DOM otherwise, and after the context was lost. */
+  /**
+   * WebGL where it pays; xterm.js draws with the DOM otherwise, and after the context was lost. Phones and
+   * tablets take WebGL contexts away at will and have small screens: there the DOM is the better choice.
+   */
   #useGraphics() {
+    this.renderer = "dom";
+    if (matchMedia("(pointer: coarse)").matches) return;
     try {
       const webgl = new window.WebglAddon.WebglAddon();
       webgl.onContextLoss(() => webgl.dispose());
       this.terminal.loadAddon(webgl);
       this.renderer = "webgl";
     } catch {
-      this.renderer = "dom";
+      // No WebGL here.
     }
   }
 
@@ -142,7 +148,14 @@ export class TerminalView extends EventTarget {
   }
 
   #type(text) {
-    let out = text;
+    // A character beyond the first plane may come in two halves; half of one is no character yet.
+    let out = this.#half + text;
+    this.#half = "";
+    if (/[\ud800-\udbff]$/.test(out)) {
+      this.#half = out.slice(-1);
+      out = out.slice(0, -1);
+      if (out === "") return;
+    }
     if (this.latched.control && text.length === 1) {
       const code = text.toUpperCase().charCodeAt(0);
       if (code >= 0x40 && code <= 0x5f) out = String.fromCharCode(code & 0x1f);

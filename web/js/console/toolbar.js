@@ -35,7 +35,7 @@ export function setUpToolbar(page) {
     const open = !actions.hasAttribute("data-open");
     actions.toggleAttribute("data-open", open);
     more.setAttribute("aria-expanded", String(open));
-    if (open) actions.querySelector("button:not([hidden])")?.focus();
+    if (open) actions.querySelector("button:not([hidden])")?.focus({ preventScroll: true });
   });
   document.addEventListener("pointerdown", (event) => {
     if (!actions.contains(event.target) && !more.contains(event.target)) closeMore();
@@ -106,6 +106,7 @@ export function setUpToolbar(page) {
         || (needs.includes("terminal") && view.kind !== "terminal")
         || (needs.includes("write") && (view.readOnly || !open));
     }
+    actions.querySelector(".separator").hidden = !view;
     if (!open) $("#disconnect").hidden = $("#scaling").hidden = true;
     $("#reconnect").hidden = !page.canReconnect();
     $("#key-row").setAttribute("aria-pressed", String(keyRow === "yes"));

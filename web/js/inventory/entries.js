@@ -3,11 +3,11 @@
 import { h, replace, setText } from "../shared/dom.js";
 import { icon } from "../shared/icons.js";
 import { at } from "../shared/place.js";
-import { bytes, consoleIcon, consoleName, duration, percent } from "../shared/format.js";
+import { consoleIcon, consoleName, duration, percent, shareOf } from "../shared/format.js";
 
 /** The link that opens a console in its own tab. The page behind it asks the gateway for the one-time link. */
 function consoleLink(target, console, kind, name, cluster) {
-  const parameters = new URLSearchParams({ open: target, console });
+  const parameters = new URLSearchParams({ open: target, console, name });
   if (cluster) parameters.set("cluster", cluster);
   const label = consoleName(console, kind);
   return h(
@@ -65,6 +65,11 @@ class Gauge {
 const cores = (count) => (count > 0 ? `${count} CPU${count === 1 ? "" : "s"}` : "CPU");
 const round = (share) => `${share >= 10 || share === 0 ? Math.round(share) : share.toFixed(1)} %`;
 
+function updateMemory(gauge, { mem, maxmem }) {
+  const share = percent(mem, maxmem);
+  gauge.update(share, round(share), shareOf(mem, maxmem));
+}
+
 export class NodeCard {
   constructor(cluster) {
     this.cluster = cluster;
@@ -90,9 +95,10 @@ export class NodeCard {
     this.element.dataset.target = `node/${node.node}`;
     this.state.className = `badge ${online ? "good" : node.status === "offline" ? "poor" : "fair"}`;
     setText(this.state, node.status ?? "unknown");
+    this.element.classList.toggle("off", !online);
     this.gauges.hidden = !online;
     this.cpu.update(percent(node.cpu), round(percent(node.cpu)), cores(node.maxcpu));
-    this.mem.update(percent(node.mem, node.maxmem), bytes(node.mem), `of ${bytes(node.maxmem)}`);
+    updateMemory(this.mem, node);
     setText(this.uptime, online && node.uptime > 0 ? `up ${duration(node.uptime)}` : "");
     this.consoles.update(`node/${node.node}`, online ? (node.consoles ?? ["terminal", "vnc"]) : [], "node", node.node, this.cluster);
   }
@@ -155,7 +161,7 @@ export class GuestRow {
     this.#updateTags(guest.tags ?? []);
     this.cpu.element.hidden = this.mem.element.hidden = !running;
     this.cpu.update(percent(guest.cpu), round(percent(guest.cpu)), cores(guest.maxcpu));
-    this.mem.update(percent(guest.mem, guest.maxmem), bytes(guest.mem), `of ${bytes(guest.maxmem)}`);
+    updateMemory(this.mem, guest);
     setText(this.uptime, running ? duration(guest.uptime) : "");
     this.consoles.update(target, guest.template ? [] : (guest.consoles ?? []), guest.type, name, this.cluster);
   }

@@ -11,7 +11,7 @@ const KINDS = [
   ["lxc", "Containers"],
 ];
 const STATES = [
-  ["any", "Any state"],
+  ["any", "Any"],
   ["running", "Running"],
   ["stopped", "Stopped"],
 ];
@@ -74,7 +74,7 @@ export function createFilters(changed) {
   const order = h("select", {
     class: "input",
     onchange: () => update({ sort: order.value, descending: NUMERIC.has(order.value) }),
-  }, SORTS.map(([value, text]) => h("option", { value, text })));
+  }, SORTS.map(([value, text]) => h("option", { value, text: `By ${/^[A-Z]+$/.test(text) ? text : text.toLowerCase()}` })));
   const status = h("p", { class: "visually-hidden", role: "status", "aria-live": "polite" });
   const element = h(
     "div",
@@ -82,7 +82,7 @@ export function createFilters(changed) {
     h("div", { class: "search" }, icon("search"), input, h("kbd", { text: "/" })),
     kinds.element,
     states.element,
-    h("label", { class: "sort" }, "Sort by", order),
+    h("label", { class: "sort" }, h("span", { class: "visually-hidden", text: "Sort by" }), order),
     status,
   );
   order.value = state.sort;

@@ -12,6 +12,13 @@ export function bytes(value) {
   return `${amount >= 100 || unit === 0 ? Math.round(amount) : amount.toFixed(1).replace(/\.0$/, "")} ${UNITS[unit]}`;
 }
 
+/** `2.9 / 4 GiB`: the unit once where both have the same. */
+export function shareOf(part, whole) {
+  const [a, b] = [bytes(part), bytes(whole)];
+  const unit = b.split(" ")[1];
+  return `${a.endsWith(` ${unit}`) ? a.split(" ")[0] : a} / ${b}`;
+}
+
 export function percent(part, whole = 1) {
   if (!(whole > 0)) return 0;
   return Math.max(0, Math.min(100, (100 * (Number(part) || 0)) / whole));
@@ -36,7 +43,7 @@ export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 
 
 /** PVE's own names for the consoles, as buttons say them. */
 export function consoleName(console, kind) {
-  if (console === "vnc") return kind === "qemu" ? "Screen" : "Screen (VNC)";
+  if (console === "vnc") return "Screen";
   if (console === "terminal") return kind === "node" ? "Shell" : kind === "qemu" ? "Serial" : "Terminal";
   const port = /^serial([0-3])$/.exec(console);
   return port ? `Serial ${port[1]}` : console;
