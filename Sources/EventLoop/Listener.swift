@@ -24,13 +24,13 @@ public final class Listener: Loop.Pollable {
   public static func open(
     address: SocketAddress, reusePort: Bool = false
   ) throws(LoopError) -> (descriptor: Int32, port: Int) {
-    let descriptor = sp_socket(address.family, Int32(SOCK_STREAM.rawValue))
+    let descriptor = sp_stream_socket(address.family)
     guard descriptor >= 0 else { throw .last("socket", on: "\(address)") }
     var on: Int32 = 1
     setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, 4)
     if reusePort { setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, 4) }
     if address.family == AF_INET6 {
-      setsockopt(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &on, 4)
+      sp_v6_only(descriptor)
     }
     guard address.withSockaddr({ a, n in bind(descriptor, a, n) }) == 0, listen(descriptor, 1024) == 0
     else {

@@ -73,8 +73,7 @@ final class LoopHTTP {
   }
 
   func adopt(_ descriptor: Int32, peer: SocketAddress) {
-    var on: Int32 = 1
-    setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, 4)
+    sp_no_delay(descriptor)
     var socket = lws_sock_file_fd_type()
     socket.sockfd = descriptor
     var kind = LWS_ADOPT_HTTP.rawValue | LWS_ADOPT_SOCKET.rawValue

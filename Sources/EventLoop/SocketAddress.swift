@@ -1,3 +1,4 @@
+import CSallyport
 import Dispatch
 import Glibc
 
@@ -75,7 +76,7 @@ public struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
   private static func lookUp(_ host: String, _ port: Int) -> Result<[SocketAddress], LoopError> {
     var hints = addrinfo()
     hints.ai_family = AF_UNSPEC
-    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_socktype = sp_stream_type()
     hints.ai_flags = Int32(AI_ADDRCONFIG | AI_NUMERICSERV)
     var list: UnsafeMutablePointer<addrinfo>?
     let code = getaddrinfo(host, String(port), &hints, &list)

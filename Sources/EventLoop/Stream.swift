@@ -87,9 +87,9 @@ public final class Stream: Loop.Pollable {
     on loop: Loop, to address: SocketAddress, tls: TLSContext? = nil, serverName: String? = nil,
     timeout: Duration = .seconds(10), handler: any StreamHandler
   ) throws(LoopError) -> Stream {
-    let descriptor = sp_socket(address.family, Int32(SOCK_STREAM.rawValue))
+    let descriptor = sp_stream_socket(address.family)
     guard descriptor >= 0 else { throw .last("socket", on: "\(address)") }
-    Stream.noDelay(descriptor)
+    sp_no_delay(descriptor)
     let result = address.withSockaddr { a, n in Glibc.connect(descriptor, a, n) }
     let code = errno
     let stream: Stream
@@ -117,7 +117,7 @@ public final class Stream: Loop.Pollable {
   ) throws(LoopError) -> Stream {
     let flags = fcntl(descriptor, F_GETFL)
     if flags >= 0 { _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) }
-    Stream.noDelay(descriptor)
+    sp_no_delay(descriptor)
     let stream = try Stream(
       loop: loop, descriptor: descriptor, state: tls == nil ? .open : .handshaking, tls: tls,
       serverName: nil, handler: handler)
@@ -133,11 +133,6 @@ public final class Stream: Loop.Pollable {
       }
     }
     return stream
-  }
-
-  private static func noDelay(_ descriptor: Int32) {
-    var on: Int32 = 1
-    setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &on, 4)
   }
 
   private func register(_ events: UInt32) throws(LoopError) {

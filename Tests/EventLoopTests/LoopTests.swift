@@ -209,7 +209,7 @@ struct LoopTests {
     let loop = group.loops[0]
     let recorder = Recorder()
     var pair: [Int32] = [0, 0]
-    #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &pair) == 0)
+    #expect(socketpair(AF_UNIX, sp_stream_type(), 0, &pair) == 0)
     let mine = pair[0]
     let theirs = pair[1]
     let handle = try await loop.run { () -> OnLoop<EventLoop.Stream> in

@@ -52,7 +52,7 @@ final class ScriptedServer: Sendable {
 
   /// Listens on a free port of 127.0.0.1.
   init(tls: ServerTLS? = nil, _ script: @escaping Script) throws {
-    let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let fd = socket(AF_INET, sp_stream_type(), 0)
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian

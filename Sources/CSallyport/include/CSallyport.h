@@ -7,8 +7,6 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -61,8 +59,14 @@ int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows);
 pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *const envp[], const char *cwd);
 /// accept4 with SOCK_NONBLOCK | SOCK_CLOEXEC.
 int sp_accept(int fd);
-/// socket with SOCK_NONBLOCK | SOCK_CLOEXEC.
-int sp_socket(int family, int type);
+/// A stream socket with SOCK_NONBLOCK | SOCK_CLOEXEC.
+int sp_stream_socket(int family);
+/// SOCK_STREAM. Which C module owns the name depends on what was compiled first, so it is asked for here.
+int sp_stream_type(void);
+/// TCP_NODELAY; without effect on anything but TCP.
+void sp_no_delay(int fd);
+/// IPV6_V6ONLY.
+void sp_v6_only(int fd);
 /// A monotonic timerfd, non-blocking and close-on-exec.
 int sp_timer_create(void);
 /// Arms it once, `nanoseconds` from now (at least 1); 0 disarms.
