@@ -61,7 +61,8 @@ public final class Simulator: Sendable {
   /// A line for people: what this is, and that it runs real programs.
   public var banner: String {
     "Simulated Proxmox VE node '\(nodeName)' on \(url) (this machine only). Its node shell, containers and "
-      + "serial ports run real programs of this machine as the current user."
+      + "serial ports run real programs of this machine as the current user"
+      + (PVENode.canUnshare ? "; guests have processes and a host name of their own." : ".")
   }
 
   /// Changes quirks and faults while the node runs; done when this returns.

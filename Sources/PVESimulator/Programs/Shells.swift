@@ -54,31 +54,57 @@ extension PVENode {
   }
 
   private func promptShell(host: String, isLogin: Bool) -> any TerminalProgram {
-    var environment = PVENode.environment(home: PVENode.home)
-    environment["PS1"] = "root@\(host):\\w# "
-    environment["HOSTNAME"] = host
-    environment["SALLYPORT_SIMULATED"] = host
     let isBash = PVENode.shell.hasSuffix("bash")
-    if !isBash { environment["PS1"] = "root@\(host):# " }
+    var environment = PVENode.environment(home: PVENode.home)
+    environment["PS1"] = isBash ? "root@\(host):\\w# " : "root@\(host):# "
+    environment["HOSTNAME"] = host
+    environment["SP_HOST"] = host
+    environment["SP_SHELL"] = PVENode.shell
     // The user's own start-up files would change the prompt that clients (and tests) wait for.
-    var words = [isLogin ? "-bash" : "bash", "--norc", "--noprofile", "-i"]
-    if !isBash { words = [isLogin ? "-sh" : "sh", "-i"] }
+    let start =
+      "unset SP_HOST SP_SHELL SP_MOTD; exec \"$shell\" "
+      + (isBash ? "--norc --noprofile -i" : "-i")
+    var words: [String]
     if isLogin {
       environment["SP_MOTD"] =
         "Linux \(host) (simulated Proxmox VE \(era.rawValue); a real shell of this machine)"
-      words = ["sh", "-c", "printf '%s\\n' \"$SP_MOTD\"; unset SP_MOTD; exec \(quoted(words))"]
-      return PTYProgram(
-        node: self,
-        command: .init(
-          path: "/bin/sh", arguments: words, environment: environment, directory: PVENode.home))
+      words = ["sh", "-c", "printf '%s\\n' \"$SP_MOTD\"; shell=$SP_SHELL; \(start)"]
+    } else if PVENode.canUnshare {
+      // A host name, processes and mounts of its own, as a container has.
+      words = [
+        "unshare", "--uts", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "sh",
+        "-c",
+        "echo \"$SP_HOST\" 2>/dev/null >/proc/sys/kernel/hostname; shell=$SP_SHELL; \(start)",
+      ]
+    } else {
+      words = ["sh", "-c", "shell=$SP_SHELL; \(start)"]
     }
     return PTYProgram(
       node: self,
       command: .init(
-        path: PVENode.shell, arguments: words, environment: environment, directory: PVENode.home))
+        path: words.first ?? "sh", arguments: words, environment: environment,
+        directory: PVENode.home))
   }
 
-  private func quoted(_ words: [String]) -> String {
-    ([PVENode.shell] + words.dropFirst()).map { "'\($0)'" }.joined(separator: " ")
-  }
+  /// Whether this machine and user may make namespaces; found out by trying, once a process.
+  static let canUnshare: Bool = {
+    let words = [
+      "unshare", "--uts", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "true",
+    ]
+    var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
+    arguments.append(nil)
+    defer { for pointer in arguments { free(pointer) } }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for descriptor: Int32 in 0...2 {
+      posix_spawn_file_actions_addopen(&actions, descriptor, "/dev/null", O_RDWR, 0)
+    }
+    var pid: pid_t = 0
+    var status: Int32 = -1
+    guard posix_spawnp(&pid, "unshare", &actions, nil, arguments, environ) == 0 else {
+      return false
+    }
+    return waitpid(pid, &status, 0) == pid && status == 0
+  }()
 }

@@ -1,8 +1,8 @@
 /// The letters of the built-in screens: ASCII on a grid of five by seven dots, each dot drawn as two by two pixels
-/// in a cell of 12 by 16.
+/// in a cell of 12 by 18.
 enum Font {
   static let cellWidth = 12
-  static let cellHeight = 16
+  static let cellHeight = 18
 
   /// Whether the dot of a character is set. Characters that aren't in the font are a box.
   static func dot(_ character: UInt8, column: Int, row: Int) -> Bool {

@@ -66,7 +66,7 @@ struct Framebuffer {
     guard character != 32 else { return }
     for row in 0..<7 {
       for column in 0..<5 where Font.dot(character, column: column, row: row) {
-        fill(Area(x: x + 1 + column * 2, y: y + 1 + row * 2, width: 2, height: 2), color)
+        fill(Area(x: x + 1 + column * 2, y: y + 2 + row * 2, width: 2, height: 2), color)
       }
     }
   }

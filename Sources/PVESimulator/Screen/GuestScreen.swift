@@ -88,6 +88,15 @@ final class GuestScreen: RFBDisplay {
     screen.put(
       title + String(repeating: " ", count: room) + time, column: 0, row: 0, color: 15,
       background: 4)
+    // The bar goes to the edge, which is no whole character away.
+    let columns = screen.columns
+    screen.paint { frame in
+      let edge = Area(
+        x: columns * Font.cellWidth, y: 0, width: frame.width, height: Font.cellHeight
+      ).intersection(frame.area)
+      frame.fill(edge, TextScreen.palette[4])
+      return edge
+    }
   }
 
   private func resize(_ size: (width: Int, height: Int)) {

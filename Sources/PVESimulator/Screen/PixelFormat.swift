@@ -61,7 +61,7 @@ struct PixelFormat: Equatable {
     let value: UInt32
     if isTrueColor {
       func part(_ c: UInt32, _ maximum: UInt16, _ shift: UInt8) -> UInt32 {
-        (c * UInt32(maximum) + 127) / 255 << UInt32(shift)
+        ((c * UInt32(maximum) + 127) / 255) << UInt32(shift)
       }
       value =
         part(pixel >> 16 & 255, redMaximum, redShift)
