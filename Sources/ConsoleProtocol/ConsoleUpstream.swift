@@ -186,8 +186,17 @@ package struct ConsoleUpstream: Sendable {
     switch input.next(at: now) {
     case .idle: .idle
     case .wait(let until): .wait(until: until)
-    case .frame(let range): .encoded(input.withBytes(range) { encode($0, into: out) })
+    case .frame(let range): .encoded(input.withBytes(range) { encodeTerminal($0, into: out) })
     }
+  }
+
+  /// PVE's own page sends strings, so text frames are what termproxy's neighbours know best (pveproxy forwards both
+  /// alike). What is no UTF-8, e.g. a frame that ends within a character, goes as binary: a text frame may not hold it.
+  private func encodeTerminal(
+    _ payload: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer
+  ) -> Int {
+    let isText = (try? UTF8Span(validating: payload.bindMemory(to: UInt8.self).span)) != nil
+    return encoder.encode(isText ? .text : .binary, payload, into: out, mask: mask)
   }
 
   /// A websocket ping.
@@ -219,7 +228,7 @@ package struct ConsoleUpstream: Sendable {
     case .termproxy(let line):
       let login = TermproxyLogin(line: line)
       state = .termproxy(login)
-      following = [.send(encoder.frame(.binary, login.lineBytes(), mask: mask)), .stage(.login)]
+      following = [.send(encoder.frame(.text, login.lineBytes(), mask: mask)), .stage(.login)]
     }
   }
 

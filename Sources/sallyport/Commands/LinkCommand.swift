@@ -50,7 +50,7 @@ struct LinkCommand: AsyncParsableCommand {
     }
     let target = try Parsing.target(target)
     let group = try Parsing.loops()
-    let link = try await ConsoleLink.create(
+    let link = try await GatewayLink.create(
       LinkRequest(
         target: target.description, console: console, ttl: ttl, readOnly: readOnly ? true : nil,
         maxDuration: maxDuration, idle: idle, cluster: address.cluster), at: address,

@@ -1,4 +1,88 @@
 import ArgumentParser
+import ConsoleProtocol
+import Glibc
+import PVESimulator
+
+/// `sallyport node`
 struct NodeCommand: AsyncParsableCommand {
-  func run() async throws {}
+  static let configuration = CommandConfiguration(
+    commandName: "node",
+    abstract: "The embedded Proxmox VE node alone, to try clients on.",
+    discussion: """
+      A node of Proxmox VE 9.2 over TLS on 127.0.0.1, in this process: logins, tokens, tickets, guests, tasks and every \
+      console. It refuses what Proxmox VE refuses.
+
+        sallyport node --port 8006
+        sallyport node --json        one line: url, fingerprint, token, users and their passwords
+
+      Its shells are real programs of this machine, run as you. Whoever has a password of it (they are random, and \
+      printed here) can run commands as you, so it listens on the loopback address and nowhere else.
+      $SALLYPORT_NODE_PASSWORD and $SALLYPORT_NODE_TOKEN_SECRET set root@pam's password and token.
+      """)
+
+  @Option(help: ArgumentHelp("The port on 127.0.0.1; 0 takes a free one.", valueName: "port"))
+  var port = 0
+
+  @Flag(help: "With a real QEMU as VM 103, where qemu-system-x86_64 is installed.")
+  var withQemu = false
+
+  @Flag(help: "Print everything as one line of JSON.")
+  var json = false
+
+  func validate() throws {
+    guard (0...65535).contains(port) else { throw ValidationError("--port is 0 to 65535.") }
+  }
+
+  /// What `--json` prints.
+  struct Card: Encodable {
+    var url: String
+    var host = "127.0.0.1"
+    var port: Int
+    var node: String
+    var fingerprint: String
+    var ca: String
+    var token: Token
+    var users: [String: String]
+    struct Token: Encodable {
+      var id: String
+      var secret: String
+    }
+
+    init(_ node: Simulator) {
+      url = node.url
+      port = node.port
+      self.node = node.nodeName
+      fingerprint = node.fingerprint.description
+      ca = node.caCertificatePEM
+      token = Token(id: node.tokenID, secret: node.tokenSecret.reveal())
+      users = [:]
+      for user in SimulatedUser.demo { users[user.id] = node.password(of: user.id)?.reveal() }
+    }
+  }
+
+  func run() async throws {
+    let node = try await EmbeddedNode(port: port, withQEMU: withQemu)
+    let simulator = node.simulator
+    if json {
+      try JSONOutput.printLine(Card(simulator))
+    } else {
+      printOut(
+        """
+        \(simulator.banner)
+
+          export SALLYPORT_PVE_HOST=127.0.0.1:\(simulator.port)
+          export SALLYPORT_PVE_FINGERPRINT=\(simulator.fingerprint)
+          export SALLYPORT_PVE_USER=root@pam
+          export SALLYPORT_PVE_PASSWORD=\(simulator.rootPassword.reveal())
+        or, instead of the user:
+          export SALLYPORT_PVE_TOKEN_ID='\(simulator.tokenID)'
+          export SALLYPORT_PVE_TOKEN_SECRET=\(simulator.tokenSecret.reveal())
+
+        then e.g.  sallyport inventory  or  sallyport console node/\(simulator.nodeName)
+        Ctrl-C ends it.
+        """)
+    }
+    _ = await Signals.first(of: [SIGINT, SIGTERM, SIGHUP])
+    await node.stop()
+  }
 }

@@ -141,7 +141,7 @@ final class GatewayCall: StreamHandler {
     let kind = problem?.type?.split(separator: "#").last.map(String.init) ?? "http-\(status)"
     let sentence = problem?.detail ?? problem?.title ?? "The gateway answered \(status)."
     var remedy = problem?.remedy ?? ""
-    if remedy.isEmpty, status == 401 { remedy = "Check $SALLYPORT_API_KEY or --key-file." }
+    if status == 401 { remedy = "Check $SALLYPORT_API_KEY or --key-file." }
     if remedy.isEmpty, status == 404, problem == nil {
       remedy = "Check the address \(address.url)."
     }

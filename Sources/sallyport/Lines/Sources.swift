@@ -10,7 +10,7 @@ struct GatewaySource: ConsoleSource {
   func line(
     to target: Target, console: Console?, size: TerminalSize?, readOnly: Bool, on loop: Loop
   ) async throws -> OnLoop<PendingLine> {
-    let link = try await ConsoleLink.create(
+    let link = try await GatewayLink.create(
       LinkRequest(
         target: target.description, console: console?.description, ttl: 30,
         readOnly: readOnly ? true : nil, cluster: address.cluster), at: address, on: loop)
@@ -30,11 +30,11 @@ struct GatewaySource: ConsoleSource {
 /// Consoles with the cluster's own credential, from here.
 struct DirectSource: ConsoleSource {
   let cluster: ClusterConfiguration
-  let services: DirectServices
+  let consoles: DirectConsoles
 
   init(_ cluster: ClusterConfiguration) {
     self.cluster = cluster
-    services = DirectServices(cluster)
+    consoles = DirectConsoles(cluster, logger: Logs.start(.error))
   }
 
   func line(
@@ -43,14 +43,14 @@ struct DirectSource: ConsoleSource {
     let grant = Grant(
       id: "cli", cluster: cluster.name, target: target, console: console ?? .terminal,
       readOnly: readOnly)
-    let services = services
+    let services = consoles.services
     return OnLoop(
       PendingLine { user in
         DirectLine(grant: grant, size: size, services: services, loop: loop, user: user)
       }, loop: loop)
   }
 
-  func close() async { await services.close() }
+  func close() async { consoles.stop() }
 }
 
 extension Connection {

@@ -1,4 +1,5 @@
 import ConsoleProtocol
+import Foundation
 import Gateway
 import Glibc
 import ProxmoxClient
@@ -16,6 +17,6 @@ enum ClusterFile {
 
   /// Its clusters, secrets read.
   static func clusters(in file: String) throws(Failure) -> [ClusterConfiguration] {
-    []
+    try Serving.load(file, ProcessInfo.processInfo.environment).clusters
   }
 }

@@ -13,7 +13,7 @@ struct LinkRequest: Encodable {
 }
 
 /// A one-time link, as the gateway answers it.
-struct ConsoleLink: Codable, Sendable {
+struct GatewayLink: Codable, Sendable {
   var id: String
   var url: String
   var token: String
@@ -24,9 +24,9 @@ struct ConsoleLink: Codable, Sendable {
   /// Makes one.
   static func create(
     _ request: LinkRequest, at address: GatewayAddress, on loop: Loop
-  ) async throws -> ConsoleLink {
+  ) async throws -> GatewayLink {
     try await GatewayCall.call(
-      "POST", "/v1/consoles", body: request, of: address, on: loop, as: ConsoleLink.self)
+      "POST", "/v1/consoles", body: request, of: address, on: loop, as: GatewayLink.self)
   }
 
   /// The origin of the link's page, which the gateway wants to see on the websocket.

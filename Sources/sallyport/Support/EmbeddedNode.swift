@@ -1,0 +1,49 @@
+import ConsoleProtocol
+import PVESimulator
+import ProxmoxClient
+
+/// The embedded node of `demo` and `node`, with its QEMU where one is wanted.
+final class EmbeddedNode {
+  let simulator: Simulator
+  private let qemu: QEMUGuest?
+
+  /// Starts it.
+  init(port: Int, withQEMU: Bool) async throws {
+    qemu = withQEMU ? try QEMUGuest() : nil
+    var configuration = SimulatorConfiguration()
+    configuration.port = port
+    if let qemu { configuration.guests.append(qemu.guest) }
+    // Friendlier than PVE, whose memory a viewer that doesn't read can fill.
+    configuration.behaviour.overflow = .pause
+    configuration.behaviour.relayBuffer = 8 << 20
+    if let password = SecretSource.environment("SALLYPORT_NODE_PASSWORD") {
+      configuration.rootPassword = password
+    }
+    if let secret = SecretSource.environment("SALLYPORT_NODE_TOKEN_SECRET") {
+      configuration.tokenSecret = secret
+    }
+    do throws(SimulatorError) {
+      simulator = try await PVESimulator.start(configuration)
+    } catch {
+      qemu?.stop()
+      throw Failure(
+        kind: "node-failed", sentence: "The embedded node didn't start: \(error).",
+        remedy: "Give another --port, or 0 for a free one.")
+    }
+  }
+
+  /// How our own client gets to it: as root@pam, whose node shell needs no second login.
+  var cluster: ClusterConfiguration {
+    ClusterConfiguration(
+      name: "demo", hosts: [APIHost(host: "127.0.0.1", port: simulator.port)],
+      credential: .password(
+        user: "root@pam", password: simulator.rootPassword, secondFactor: nil),
+      tls: TLSPolicy(trust: .fingerprint(simulator.fingerprint)))
+  }
+
+  /// Ends the node and every process that it started.
+  func stop() async {
+    await simulator.shutdown()
+    qemu?.stop()
+  }
+}
