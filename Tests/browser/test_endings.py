@@ -12,7 +12,7 @@ def test_a_stopped_guest(page):
     page.open("qemu/102", "vnc", wait="ended")
     panel = page.ended("guest-not-running")
     assert panel.get_attribute("data-hop") == "guest"
-    assert hop(page, "gateway") == "passed" and hop(page, "guest") == "warn"
+    assert hop(page, "gateway") == "passed" and hop(page, "api") == "passed" and hop(page, "guest") == "warn"
     assert page.find("ended-remedy").text
     assert "4100" in page.find("ended-kind").text
     page.shot("ended-not-running-dark")

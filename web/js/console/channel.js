@@ -9,6 +9,10 @@ const PIECE = 16 * 1024;
 /** With more than this waiting in the browser, further pieces wait here, so that a paste can't hide a Ctrl-C for long. */
 const WAITING = 256 * 1024;
 const PING_EVERY = 2000;
+/** The websocket must be up by then. */
+const OPEN_WITHIN = 20_000;
+/** After its `ended` the gateway closes; one that doesn't is left. */
+const CLOSE_WITHIN = 3000;
 
 /**
  * Events (CustomEvent, `detail` in brackets): `stage` (frame), `ready` (frame), `bytes` (Uint8Array), `notice`
@@ -28,6 +32,7 @@ export class Channel extends EventTarget {
   #acknowledged = 0;
   #consumed = 0;
   #ackTimer = 0;
+  #deadline = 0;
 
   /** Connects and presents the link. `size`: a terminal's columns and rows. */
   constructor(token, size) {
@@ -35,7 +40,9 @@ export class Channel extends EventTarget {
     const socket = new WebSocket(viewerURL(), PROTOCOL);
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
+    this.#deadline = setTimeout(() => socket.close(), OPEN_WITHIN);
     socket.onopen = () => {
+      clearTimeout(this.#deadline);
       this.#opened = true;
       this.#text({ type: "open", token, columns: size.columns, rows: size.rows, acks: true, notices: true });
     };
@@ -82,6 +89,7 @@ export class Channel extends EventTarget {
         break;
       case "ended":
         this.#emit("ended", frame);
+        this.#deadline = setTimeout(() => this.#socket.close(), CLOSE_WITHIN);
         break;
       default:
         // A later gateway may say more; what isn't understood is not an error.
@@ -162,6 +170,7 @@ export class Channel extends EventTarget {
   }
 
   #stop() {
+    clearTimeout(this.#deadline);
     clearInterval(this.#pingTimer);
     clearTimeout(this.#ackTimer);
     clearTimeout(this.#queueTimer);

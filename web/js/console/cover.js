@@ -6,11 +6,14 @@ import { HOPS, look } from "./endings.js";
 
 const HOP_NAMES = { viewer: "This browser", gateway: "Gateway", api: "Proxmox API", worker: "Console worker", guest: "Guest" };
 
-/** The way of the bytes. `at`: the hop in question; `mode`: `busy` (working on it) or a tone of an ending. */
-function path(at, mode) {
+/**
+ * The way of the bytes. `at`: the hop in question; `mode`: `busy` (working on it) or a tone of an ending;
+ * `skipped`: a hop before it that was never asked.
+ */
+function path(at, mode, skipped) {
   const index = HOPS.indexOf(at);
   const steps = HOPS.map((hop, i) => {
-    const state = i < index ? "passed" : i === index ? mode : "beyond";
+    const state = hop === skipped ? "beyond" : i < index ? "passed" : i === index ? mode : "beyond";
     const mark = state === "passed" ? "check" : state === "bad" ? "close" : state === "warn" ? "warning" : null;
     const says = { passed: "reached", busy: "in progress", bad: "failed here", warn: "ended here", calm: "ended here", beyond: "not reached" }[state];
     return h(
@@ -48,9 +51,9 @@ export function hideCover(cover) {
 }
 
 /**
- * Why it ended. `actions`: `{reconnect?, hide?, home?, keyForm?}`: callbacks or null.
+ * Why it ended, and at which stage. `actions`: `{reconnect?, hide?, home?, keyForm?}`: callbacks or null.
  */
-export function showEnding(cover, ending, actions) {
+export function showEnding(cover, ending, stage, actions) {
   const { title, tone } = look(ending);
   const symbol = { calm: "power", warn: "warning", bad: "warning" }[tone];
   const facts = [ending.kind, ending.code ? String(ending.code) : ""].filter(Boolean).join(" · ");
@@ -58,7 +61,8 @@ export function showEnding(cover, ending, actions) {
     "section",
     { class: `card ended ${tone}`, role: "alertdialog", "aria-labelledby": "ended-title", "aria-describedby": "ended-sentence", data: { testid: "ended", kind: ending.kind, hop: ending.hop } },
     h("header", {}, h("span", { class: "ended-symbol" }, icon(symbol, 22)), h("h2", { id: "ended-title", text: title, data: { testid: "ended-title" } })),
-    path(ending.hop, tone),
+    // Proxmox VE refuses a guest's console before it starts a worker for it.
+    path(ending.hop, tone, ending.hop === "guest" && stage === "minting" ? "worker" : null),
     h("p", { class: "ended-sentence", id: "ended-sentence", text: ending.sentence, data: { testid: "ended-sentence" } }),
     ending.remedy ? h("p", { class: "ended-remedy", data: { testid: "ended-remedy" } }, h("b", { text: "What to do: " }), ending.remedy) : null,
     ending.details.length > 0

@@ -28,6 +28,9 @@ const elements = {
   toasts: $("#toasts"),
 };
 
+// The list opened this tab as its child for the sake of the key; nothing else is wanted of it.
+window.opener = null;
+
 let request = takeRequest();
 let session = null;
 let phase = "starting";
@@ -124,6 +127,7 @@ async function begin() {
   session = null;
   ending = null;
   created = null;
+  stage = "";
   showRoundTrip(undefined);
   elements.container.replaceChildren();
   setPhase("connecting");
@@ -187,7 +191,7 @@ function end(reason) {
   const hasKey = Boolean(apiKey());
   const linkGone = !canReconnect() && reason.kind.startsWith("link-");
   if (!canReconnect() && !linkGone && !reason.remedy) reason.remedy = "Ask for a new link to open it again: a link works once.";
-  showEnding(elements.cover, reason, {
+  showEnding(elements.cover, reason, stage, {
     reconnect: canReconnect() ? begin : null,
     hide: session?.view?.kind === "terminal" || session?.view?.still ? () => hideCover(elements.cover) : null,
     home: hasKey && !request.embed ? "./" : null,

@@ -93,6 +93,7 @@ export class TerminalView extends EventTarget {
       macOptionIsMeta: true,
       minimumContrastRatio: 4.5,
       rightClickSelectsWord: true,
+      screenReaderMode: local.get("screen-reader") === "yes",
       scrollback: 10_000,
       theme: THEMES[themeShown()],
     });
@@ -259,6 +260,14 @@ export class TerminalView extends EventTarget {
     local.set("font-size", String(size));
     this.refit();
     return size;
+  }
+
+  /** Reads new output out to screen readers; costs time per line, so it is asked for. */
+  toggleScreenReader() {
+    const on = !this.terminal.options.screenReaderMode;
+    this.terminal.options.screenReaderMode = on;
+    local.set("screen-reader", on ? "yes" : null);
+    return on;
   }
 
   refit() {

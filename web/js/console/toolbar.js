@@ -9,6 +9,7 @@ import { setUpFindBar } from "./find-bar.js";
 import { setUpFullScreen } from "./full-screen.js";
 import { COMBINATIONS } from "./keys.js";
 import { setUpMenu } from "./menu.js";
+import { onWayOut } from "./way-out.js";
 import { setUpSoftKeyboard } from "./soft-keyboard.js";
 import { SCALINGS } from "./vnc-view.js";
 
@@ -70,6 +71,7 @@ export function setUpToolbar(page) {
   $("#search").addEventListener("click", () => find.toggle());
   on("font-down", (view) => view.changeFont(-1));
   on("font-up", (view) => view.changeFont(1));
+  on("reader", (view) => $("#reader").setAttribute("aria-pressed", String(view.toggleScreenReader())));
   on("type-text", (view) => {
     dialog = openTypeText(view, () => {
       dialog = null;
@@ -86,6 +88,10 @@ export function setUpToolbar(page) {
     showKeyRow(keyRow === "yes" ? "no" : "yes");
     local.set("key-row", keyRow);
     refocus();
+  });
+  onWayOut(() => {
+    if (more.offsetParent !== null && !actions.hasAttribute("data-open")) more.click();
+    [...actions.querySelectorAll("button")].find((button) => button.offsetParent !== null)?.focus();
   });
   $("#reconnect").addEventListener("click", () => page.reconnect());
   $("#disconnect").addEventListener("click", () => page.close());
@@ -109,6 +115,7 @@ export function setUpToolbar(page) {
     actions.querySelector(".separator").hidden = !view;
     if (!open) $("#disconnect").hidden = $("#scaling").hidden = true;
     $("#reconnect").hidden = !page.canReconnect();
+    $("#reader").setAttribute("aria-pressed", String(view?.terminal?.options.screenReaderMode === true));
     $("#key-row").setAttribute("aria-pressed", String(keyRow === "yes"));
     row.hidden = !(keyRow === "yes" && open && view && !view.readOnly);
   }
