@@ -112,7 +112,7 @@ package final class Gateway: Sendable {
   /// Joining threads blocks, which tasks must not.
   private static func join(_ group: LoopGroup) async {
     await withCheckedContinuation { continuation in
-      DispatchQueue.global().async {
+      Thread.detachNewThread {
         group.shutdown()
         continuation.resume()
       }
@@ -122,13 +122,7 @@ package final class Gateway: Sendable {
   /// Ends links whose time is over, and asks clusters how they are.
   private static func keepHouse(_ broker: ConsoleBroker) async {
     while !Task.isCancelled {
-      for id in broker.links.sweep() {
-        broker.sessions.ended(
-          id: id,
-          Ending(
-            hop: .viewer, kind: .linkExpired, sentence: "Nobody used the link in time.",
-            remedy: "Ask for a new link."))
-      }
+      broker.sweepLinks()
       await withTaskGroup(of: Void.self) { group in
         for cluster in broker.clusters.all {
           group.addTask { await cluster.probe(ifOlderThan: .seconds(30)) }

@@ -34,8 +34,20 @@ final class ConsoleBroker: ConsoleServices {
     if case .failure(let ending) = result {
       logger.notice(
         "link refused", metadata: ["kind": "\(ending.kind.rawValue)", "peer": "\(peer)"])
+      if ending.kind == .linkExpired { sweepLinks() }
     }
     return result
+  }
+
+  /// Ends the sessions for which nobody came in time.
+  func sweepLinks() {
+    for id in links.sweep() {
+      sessions.ended(
+        id: id,
+        Ending(
+          hop: .viewer, kind: .linkExpired, sentence: "Nobody used the link in time.",
+          remedy: "Ask for a new link."))
+    }
   }
 
   func opened(

@@ -25,6 +25,8 @@ final class LinkStore: Sendable {
     /// The digests of links that are no longer waiting, oldest first.
     var over: [[UInt8]] = []
     var waiting = 0
+    /// Sessions whose link was found expired and that ``LinkStore/sweep(at:)`` has not told of yet.
+    var untold: [String] = []
   }
 
   private let links = Mutex(Links())
@@ -67,7 +69,10 @@ final class LinkStore: Sendable {
         link.state = .used
         result = .success(link.grant)
       case .used: return .failure(Self.used)
-      case .expired: result = .failure(Self.expired)
+      case .expired:
+        guard links.all[digest]?.state == .waiting else { return .failure(Self.expired) }
+        links.untold.append(link.grant.id)
+        result = .failure(Self.expired)
       case .withdrawn: return .failure(Self.withdrawn)
       }
       Self.retire(digest, link, in: &links, keep: maximum)
@@ -92,7 +97,8 @@ final class LinkStore: Sendable {
   /// Ends the links whose time is over, forgets those that ended long ago, and gives the sessions that nobody came for.
   func sweep(at now: ContinuousClock.Instant = .now) -> [String] {
     links.withLock { links in
-      var expired: [String] = []
+      var expired = links.untold
+      links.untold = []
       for (digest, link) in links.all where link.state == .waiting && link.expires <= now {
         var over = link
         over.state = .expired

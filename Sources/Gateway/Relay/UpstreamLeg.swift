@@ -168,6 +168,7 @@ package final class UpstreamLeg: StreamHandler {
       case .opened:
         timer?.cancel()
         timer = nil
+        minted.loginOver()
         owner?.upstreamOpened(self)
       case .failed(let failure):
         fail(.console(failure))
