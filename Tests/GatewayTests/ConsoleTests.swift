@@ -241,4 +241,19 @@ struct ConsoleTests {
       #expect(try await bed.call("GET", "/v1/consoles").json["consoles"].array?.count ?? 9 <= 3)
     }
   }
+
+  @Test("sessions that ended leave their seats: with three, fifty come one after another")
+  func seats() async throws {
+    try await TestBed.with({ configuration, _ in configuration.limits.maximumSessions = 3 }) {
+      bed in
+      for i in 0..<50 {
+        let (id, token) = try await bed.link("lxc/200")
+        do {
+          let viewer = try await RawViewer.open(bed.port, token: token)
+          #expect(try await viewer.message()["type"].string == "ready", "\(i)")
+        }
+        _ = try await bed.session(id, in: "ended")
+      }
+    }
+  }
 }

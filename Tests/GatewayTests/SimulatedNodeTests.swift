@@ -1,11 +1,11 @@
 import ConsoleProtocol
 import EventLoop
 import Foundation
-import PVESimulator
 import ProxmoxClient
 import Testing
 
 @testable import Gateway
+@testable import PVESimulator
 
 @Suite("In front of a simulated node", .serialized)
 struct SimulatedNodeTests {
@@ -32,7 +32,7 @@ struct SimulatedNodeTests {
       let viewer = try await gateway.viewer("node/pve1", .vnc)
       let ended = try await viewer.message()
       #expect(ended["kind"].string == "token-unsupported")
-      #expect(ended["remedy"].string?.contains("consoleCredential") == true)
+      #expect(ended["remedy"].string?.contains("consoleUser") == true)
     }
     try await SimulatedBed.with(
       { configuration, pve in
@@ -141,6 +141,36 @@ struct SimulatedNodeTests {
         running = await pve.runningTasks()
       }
       #expect(running.isEmpty)
+    }
+  }
+
+  @Test("under TLS the API answers, and its certificate is the one configured")
+  func serverTLS() async throws {
+    let certificates = try CertificateSet.make(node: "gateway", fresh: true)
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let certificate = folder.appendingPathComponent("certificate.pem").path
+    let key = folder.appendingPathComponent("key.pem").path
+    try certificates.certificatePEM.write(toFile: certificate, atomically: true, encoding: .utf8)
+    try certificates.keyPEM.reveal().write(toFile: key, atomically: true, encoding: .utf8)
+    try await SimulatedBed.with({ configuration, _ in
+      configuration.tls = .init(certificateFile: certificate, keyFile: key)
+    }) { gateway, _ in
+      #expect(gateway.url == "https://127.0.0.1:\(gateway.port)")
+      // The client core is a TLS client that knows pins; what it asks for isn't there, which is an answer.
+      var cluster = ClusterConfiguration(
+        name: "self", hosts: [APIHost(host: "127.0.0.1", port: gateway.port)],
+        credential: .token(id: "a@pve!b", secret: Secret("c")))
+      cluster.tls = TLSPolicy(trust: .fingerprint(certificates.fingerprint))
+      let client = ProxmoxClient(cluster)
+      defer { client.shutdown() }
+      do throws(PVEError) {
+        _ = try await client.call(.get, "/version")
+        Issue.record("the gateway answered for PVE")
+      } catch {
+        #expect(error.status == 404)
+      }
     }
   }
 }

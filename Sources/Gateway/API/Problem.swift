@@ -67,7 +67,7 @@ extension Problem {
   /// What PVE, or the way to it, refused. Ours are 4xx; what an operator has to mend is 502, so that nobody takes PVE's
   /// opinion of our credential for our opinion of theirs.
   init(_ error: PVEError, cluster: String, field: String? = nil) {
-    let ending = error.ending
+    let ending = error.consoleEnding
     let status: Int
     var named = field
     switch error.kind {

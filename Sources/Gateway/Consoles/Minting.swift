@@ -173,10 +173,19 @@ extension Cluster {
 }
 
 extension PVEError {
-  /// As the end of a console, with both fingerprints where a certificate is the matter.
+  /// As the end of a console: with both fingerprints where a certificate is the matter, and in the words of the
+  /// configuration file where a credential is.
   var consoleEnding: Ending {
-    guard case .tlsUntrusted(let expected, let seen) = kind else { return ending }
-    return Diagnosis.untrusted(
-      expected: expected, seen: seen, reason: message, host: host ?? "")
+    switch kind {
+    case .tlsUntrusted(let expected, let seen):
+      return Diagnosis.untrusted(
+        expected: expected, seen: seen, reason: message, host: host ?? "")
+    case .tokenUnsupported:
+      var out = ending
+      out.remedy = out.remedy.replacing(
+        "as consoleCredential", with: "as the cluster's consoleUser in the configuration")
+      return out
+    default: return ending
+    }
   }
 }
