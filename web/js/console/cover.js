@@ -56,7 +56,7 @@ export function hideCover(cover) {
 export function showEnding(cover, ending, stage, actions) {
   const { title, tone } = look(ending);
   const symbol = { calm: "power", warn: "warning", bad: "warning" }[tone];
-  const facts = [ending.kind, ending.code ? String(ending.code) : ""].filter(Boolean).join(" · ");
+  const facts = [ending.kind, ending.code >= 4000 ? String(ending.code) : ""].filter(Boolean).join(" · ");
   const card = h(
     "section",
     { class: `card ended ${tone}`, role: "alertdialog", "aria-labelledby": "ended-title", "aria-describedby": "ended-sentence", data: { testid: "ended", kind: ending.kind, hop: ending.hop } },

@@ -7,16 +7,21 @@ import { plural } from "../shared/format.js";
 import { layoutNames } from "./layouts.js";
 
 function dialog(title, testid, body, closed) {
-  const close = h("button", { type: "button", class: "button plain square", "aria-label": "Close", onclick: () => element.close() }, icon("close", 18));
+  const close = h("button", { type: "button", class: "button plain square", "aria-label": "Close", onclick: () => element.dismiss() }, icon("close", 18));
   const head = h("h2", { text: title, id: `${testid}-title` });
   const element = h("dialog", { "aria-labelledby": head.id, data: { testid } }, h("div", { class: "dialog-head" }, head, close), body);
   element.addEventListener("close", () => {
     element.remove();
     closed?.();
   });
+  // Gone at once: the event above comes a moment later, when another dialog may be open already.
+  element.dismiss = () => {
+    element.close();
+    element.remove();
+  };
   // A press on the backdrop closes; the dialog's own box doesn't count.
   element.addEventListener("pointerdown", (event) => {
-    if (event.target === element) element.close();
+    if (event.target === element) element.dismiss();
   });
   // Keys typed here are not for the console underneath.
   element.addEventListener("keydown", (event) => event.stopPropagation());
@@ -44,7 +49,7 @@ export function openTypeText(view, closed) {
   const typed = h("span", { class: "hint", data: { testid: "type-text-progress" } });
   const progress = h("div", { class: "field", hidden: true }, meter, typed);
   const go = h("button", { type: "submit", class: "button primary", text: "Type it", data: { testid: "type-text-go" } });
-  const cancel = h("button", { type: "button", class: "button", text: "Cancel", data: { testid: "type-text-cancel" }, onclick: () => element.close() });
+  const cancel = h("button", { type: "button", class: "button", text: "Cancel", data: { testid: "type-text-cancel" }, onclick: () => element.dismiss() });
   const aborter = new AbortController();
   const screen = view.kind === "vnc";
 
@@ -79,7 +84,7 @@ export function openTypeText(view, closed) {
     event.preventDefault();
     if (text.value === "") return;
     if (!screen) {
-      element.close();
+      element.dismiss();
       view.paste(text.value);
       return;
     }
@@ -94,10 +99,10 @@ export function openTypeText(view, closed) {
       setText(typed, `${done} of ${all} typed`);
     };
     await view.type(text.value, { layout: layout.value, rate: Number(rate.value), signal: aborter.signal, progress: show });
-    if (!aborter.signal.aborted) element.close();
+    if (!aborter.signal.aborted) element.dismiss();
   }
 
-  return { close: () => element.close() };
+  return { close: () => element.dismiss() };
 }
 
 /** The clipboard, both ways. `received`: what the guest offered last. */
@@ -152,7 +157,7 @@ export function openClipboard(view, received, closed) {
         view.offerClipboard(to.value);
         setText(said, "Sent. Paste it in the guest.");
       } else {
-        element.close();
+        element.dismiss();
         view.paste(to.value);
       }
     },
@@ -170,7 +175,7 @@ export function openClipboard(view, received, closed) {
   );
   const element = dialog("Clipboard", "clipboard-dialog", body, closed);
   return {
-    close: () => element.close(),
+    close: () => element.dismiss(),
     receive: (text) => {
       from.value = text;
     },

@@ -130,6 +130,7 @@ async function begin() {
   stage = "";
   showRoundTrip(undefined);
   elements.container.replaceChildren();
+  elements.toasts.replaceChildren();
   setPhase("connecting");
   showIdentity();
   let token;
@@ -156,7 +157,10 @@ function run(now) {
     if (apiKey()) rememberRequest(request);
     showIdentity();
   });
-  on("view", (view) => toolbar.attach(view));
+  on("view", (view) => {
+    toolbar.attach(view);
+    view.addEventListener("left", ({ detail }) => session === now && showLeft(detail));
+  });
   on("open", () => {
     setPhase("open");
     hideCover(elements.cover);
@@ -179,9 +183,23 @@ function warn(notice) {
   toast(elements.toasts, problemNotice({ kind: notice.kind, title: says[0], detail: says[1] }, { mild: true, testid: "notice" }));
 }
 
+/** A hint, not an ending: only a node's shell is gone for good when it was left. */
+function showLeft(left) {
+  elements.toasts.querySelector('[data-testid="shell-left"]')?.remove();
+  if (!left || !(session?.ready?.target ?? "").includes("node/")) return;
+  const again = canReconnect() ? [h("button", { type: "button", class: "button", onclick: begin }, icon("refresh", 16), "Reconnect")] : [];
+  toast(elements.toasts, problemNotice({
+    kind: "shell-left",
+    title: "The shell seems to have ended",
+    detail: "Proxmox VE keeps the connection open after it, so nothing more will come.",
+    remedy: canReconnect() ? "" : "Ask for a new link to start another one.",
+  }, { mild: true, testid: "shell-left", symbol: "power", actions: again }), Infinity);
+}
+
 function end(reason) {
   ending = reason;
   setPhase("ended");
+  elements.toasts.replaceChildren();
   const tone = { calm: "", warn: "fair", bad: "poor" }[look(reason).tone];
   elements.state.className = `badge ${tone}`;
   elements.state.querySelector(".dot").className = `dot ${tone}`;

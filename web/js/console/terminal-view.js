@@ -62,13 +62,21 @@ export function estimateSize(container) {
   };
 }
 
-/** Events: `clipboard` (text that the guest offers), `title` (text), `modifiers`. */
+/** After this long without output the last line is looked at: see `left`. */
+const QUIET = 1500;
+
+/**
+ * Events: `clipboard` (text that the guest offers), `title` (text), `modifiers`, `search`, `size`, `left` (true
+ * when a shell has said its farewell and nothing came after it; false when something did).
+ */
 export class TerminalView extends EventTarget {
   kind = "terminal";
   #channel;
   #encoder = new TextEncoder();
   #frame = 0;
   #half = "";
+  #quiet = 0;
+  #left = false;
   #told = "";
 
   /** Loads xterm.js and opens it in `container`. */
@@ -146,6 +154,25 @@ export class TerminalView extends EventTarget {
   receive(bytes) {
     // The callback comes once the bytes were parsed and taken into the screen: only then are they consumed.
     this.terminal.write(bytes, () => this.#channel.consumed(bytes.length));
+    if (this.#left) this.#setLeft(false);
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => this.#look(), QUIET);
+  }
+
+  /**
+   * Proxmox VE 9 doesn't tell when a shell ends: the connection stays open and nothing comes any more. What can
+   * be seen is bash's own last word, alone on its line, with the cursor on the empty line after it.
+   */
+  #look() {
+    const buffer = this.terminal.buffer.active;
+    if (buffer.type !== "normal" || buffer.cursorX !== 0) return;
+    const line = buffer.getLine(buffer.baseY + buffer.cursorY - 1)?.translateToString(true).trim();
+    if (line === "exit" || line === "logout") this.#setLeft(true);
+  }
+
+  #setLeft(left) {
+    this.#left = left;
+    this.dispatchEvent(new CustomEvent("left", { detail: left }));
   }
 
   #type(text) {
@@ -306,6 +333,7 @@ export class TerminalView extends EventTarget {
 
   /** The websocket is gone: what is on the screen stays readable. */
   stop() {
+    clearTimeout(this.#quiet);
     this.terminal.options.disableStdin = true;
     this.terminal.options.cursorBlink = false;
     this.#release();

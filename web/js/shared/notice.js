@@ -14,7 +14,7 @@ export function problemNotice(problem, { mild = false, actions = [], testid = "p
       h("strong", { text: problem.title }),
       problem.detail ? h("p", { text: problem.detail }) : null,
       problem.remedy ? h("p", { class: "remedy", text: problem.remedy }) : null,
-      actions.length > 0 ? h("p", {}, actions) : null,
+      actions.length > 0 ? h("p", { class: "notice-actions" }, actions) : null,
     ),
   );
 }
@@ -30,5 +30,5 @@ export function toast(area, element, milliseconds = 9000) {
   close.style.marginInlineStart = "auto";
   element.append(close);
   area.append(element);
-  setTimeout(() => element.remove(), milliseconds);
+  if (Number.isFinite(milliseconds)) setTimeout(() => element.remove(), milliseconds);
 }
