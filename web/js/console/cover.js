@@ -1,6 +1,6 @@
 // What lies over the console while it is not there: how far the connection is, or why it ended.
 
-import { h, replace } from "../shared/dom.js";
+import { h, prose, replace } from "../shared/dom.js";
 import { icon } from "../shared/icons.js";
 import { HOPS, look } from "./endings.js";
 
@@ -63,8 +63,8 @@ export function showEnding(cover, ending, stage, actions) {
     h("header", {}, h("span", { class: "ended-symbol" }, icon(symbol, 22)), h("h2", { id: "ended-title", text: title, data: { testid: "ended-title" } })),
     // Proxmox VE refuses a guest's console before it starts a worker for it.
     path(ending.hop, tone, ending.hop === "guest" && stage === "minting" ? "worker" : null),
-    h("p", { class: "ended-sentence", id: "ended-sentence", text: ending.sentence, data: { testid: "ended-sentence" } }),
-    ending.remedy ? h("p", { class: "ended-remedy", data: { testid: "ended-remedy" } }, h("b", { text: "What to do: " }), ending.remedy) : null,
+    h("p", { class: "ended-sentence", id: "ended-sentence", data: { testid: "ended-sentence" } }, prose(ending.sentence)),
+    ending.remedy ? h("p", { class: "ended-remedy", data: { testid: "ended-remedy" } }, h("b", { text: "What to do: " }), prose(ending.remedy)) : null,
     ending.details.length > 0
       ? h("details", { open: ending.details.length <= 4 }, h("summary", { text: "Details" }), h("pre", { text: ending.details.join("\n"), data: { testid: "ended-details" } }))
       : null,

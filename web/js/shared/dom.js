@@ -34,6 +34,11 @@ export function replace(element, ...children) {
   return element;
 }
 
+/** Text with the parts between backticks as code: how the gateway's remedies name commands. */
+export function prose(text) {
+  return text.split("`").map((part, index, all) => (index % 2 === 1 && index < all.length - 1 ? h("code", { text: part }) : part));
+}
+
 /** Sets text only where it differs: a live region isn't read out again, a selection isn't lost. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -1,6 +1,6 @@
 // A problem, as a person wants to read it: what, why, what to do.
 
-import { h } from "./dom.js";
+import { h, prose } from "./dom.js";
 import { icon } from "./icons.js";
 
 export function problemNotice(problem, { mild = false, actions = [], testid = "problem", symbol = "warning" } = {}) {
@@ -12,8 +12,8 @@ export function problemNotice(problem, { mild = false, actions = [], testid = "p
       "div",
       {},
       h("strong", { text: problem.title }),
-      problem.detail ? h("p", { text: problem.detail }) : null,
-      problem.remedy ? h("p", { class: "remedy", text: problem.remedy }) : null,
+      problem.detail ? h("p", {}, prose(problem.detail)) : null,
+      problem.remedy ? h("p", { class: "remedy" }, prose(problem.remedy)) : null,
       actions.length > 0 ? h("p", { class: "notice-actions" }, actions) : null,
     ),
   );
