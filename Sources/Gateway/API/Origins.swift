@@ -24,6 +24,8 @@ struct Origins: Sendable {
     return Problem(
       403, Ending.Kind.originRefused.rawValue,
       "Pages of the origin '\(text.prefix(200))' may not open consoles here.",
-      remedy: "Open the link itself; or, if the page is yours, add its origin to allowedOrigins.")
+      remedy:
+        "Open the link itself. If this is Sallyport's own page under another name or behind a proxy, set "
+        + "publicURL; if the page is your portal's, add its origin to allowedOrigins.")
   }
 }
