@@ -58,6 +58,7 @@ struct RelayTests {
     let viewer = try await bench.viewer()
     #expect(await happens { viewer.seen.now.data.count >= 9 })
     #expect(viewer.seen.now.isReady)
+    #expect(bench.services.logins.load(ordering: .relaxed) > 0, "the next mint for the VM waits")
     #expect(String(decoding: viewer.seen.now.data.prefix(9), as: UTF8.self) == "welcome\r\n")
     #expect(await happens { inputs.now.contains("1:100:30:") })
     viewer.send(Array("grüße\n".utf8))
