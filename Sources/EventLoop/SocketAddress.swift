@@ -1,5 +1,4 @@
 import CSallyport
-import Dispatch
 import Glibc
 
 /// An address that a socket connects to or listens on: IPv4, IPv6 or a unix path.
@@ -66,9 +65,7 @@ public struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
       throw .badAddress("\(host):\(port)")
     }
     let result: Result<[SocketAddress], LoopError> = await withCheckedContinuation { continuation in
-      DispatchQueue.global().async {
-        continuation.resume(returning: SocketAddress.lookUp(bare, port))
-      }
+      Resolver.shared.run { continuation.resume(returning: SocketAddress.lookUp(bare, port)) }
     }
     return try result.get()
   }

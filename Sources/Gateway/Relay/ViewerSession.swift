@@ -441,6 +441,11 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     inputTimer = nil
     opening?.cancel()
     opening = nil
+    record?.update {
+      $0.state = .ended
+      $0.ended = Date()
+      $0.ending = ending
+    }
     if let leg {
       leg.close()
       self.leg = nil
@@ -448,11 +453,6 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     if let minted {
       services.release(minted)
       self.minted = nil
-    }
-    record?.update {
-      $0.state = .ended
-      $0.ended = Date()
-      $0.ending = ending
     }
     input = nil
     guard let socket else { return }
