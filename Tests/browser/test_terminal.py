@@ -22,13 +22,15 @@ def test_a_shell_is_typed_into_and_read(page, target):
 def test_characters_beyond_ascii_arrive_as_utf_8(page):
     page.open("node/pve1", "terminal")
     page.command("cat > /dev/null")
+    # What comes before the shell has handed the terminal over is kept, but not echoed.
+    page.js("return new Promise((done) => setTimeout(done, 500))")
     page.js("sallyport.terminal.input('größe 漢字 🚪 ∎')")
     page.expect("größe 漢字 🚪 ∎")
     page.chord(Keys.CONTROL, "c")
     page.expect("^C\n")  # what is typed before the shell is back goes with the interrupt
     page.command("cat | wc -c")
     page.wait("the command to run", lambda: page.text().count("wc -c") == 1)
-    page.js("return new Promise((done) => setTimeout(done, 300))")
+    page.js("return new Promise((done) => setTimeout(done, 500))")
     # The last character comes in two halves, as some keyboards deliver it: 2 + 3 + 4 bytes and the line's end.
     page.js("for (const part of ['ü', '漢', '\\ud83d', '\\udeaa', '\\r', '\\x04']) sallyport.terminal.input(part)")
     page.expect("\n10\n")
