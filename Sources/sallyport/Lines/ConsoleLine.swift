@@ -49,7 +49,9 @@ struct ConsoleAbout: Sendable {
 
   /// `web1 (qemu/100 on pve1), terminal`
   var sentence: String {
-    let place = target == "node/\(node)" ? target : "\(target) on \(node)"
+    // A node's name is its target already.
+    if target == "node/\(node)" { return "\(target), \(console)" }
+    let place = "\(target) on \(node)"
     return (name.map { "\($0) (\(place))" } ?? place) + ", \(console)"
   }
 }

@@ -57,10 +57,10 @@ final class QEMUGuest {
 
   /// Ends it and removes its files.
   func stop() {
-    if process.isRunning {
-      process.terminate()
-      process.waitUntilExit()
-    }
+    process.terminate()
+    // `waitUntilExit()` turns a run loop, and hangs where the thread has none.
+    for _ in 0..<100 where process.isRunning { usleep(20_000) }
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
     try? FileManager.default.removeItem(at: folder)
   }
 
