@@ -38,7 +38,9 @@ public final class HTTPServer: Sendable {
   /// Starts to listen on every loop. When it returns, connections are being accepted. A group has one server:
   /// libwebsockets tells virtual hosts of one context apart by port, and none of ours has one.
   /// - Throws: ``LoopError`` when the address is taken or a certificate can't be used.
-  public init(on group: LoopGroup, options: Options, handler: any HTTPHandler) async throws(LoopError) {
+  public init(on group: LoopGroup, options: Options, handler: any HTTPHandler)
+    async throws(LoopError)
+  {
     self.group = group
     // The first socket finds the port; the others join it.
     var sockets: [(descriptor: Int32, port: Int)] = []

@@ -32,7 +32,8 @@ public final class Listener: Loop.Pollable {
     if address.family == AF_INET6 {
       sp_v6_only(descriptor)
     }
-    guard address.withSockaddr({ a, n in bind(descriptor, a, n) }) == 0, listen(descriptor, 1024) == 0
+    guard address.withSockaddr({ a, n in bind(descriptor, a, n) }) == 0,
+      listen(descriptor, 1024) == 0
     else {
       let error = LoopError.last("listen", on: "\(address)")
       Glibc.close(descriptor)

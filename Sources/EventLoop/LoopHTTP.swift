@@ -139,7 +139,8 @@ final class LoopHTTP {
   }
 
   fileprivate func bodyComplete(_ wsi: OpaquePointer) {
-    guard let exchange = exchanges[wsi], waiting[exchange.id] == nil, exchange.response == nil else {
+    guard let exchange = exchanges[wsi], waiting[exchange.id] == nil, exchange.response == nil
+    else {
       return
     }
     dispatch(wsi, exchange)
@@ -164,12 +165,14 @@ final class LoopHTTP {
     let text =
       "{\"type\":\"about:blank#\(kind)\",\"title\":\"\(reason)\",\"status\":\(status),\"detail\":\"\(detail)\"}"
     return HTTPResponse(
-      status: status, headers: [("Content-Type", "application/problem+json")], body: Array(text.utf8))
+      status: status, headers: [("Content-Type", "application/problem+json")],
+      body: Array(text.utf8))
   }
 
   fileprivate func writable(_ wsi: OpaquePointer) -> Int32 {
     guard let exchange = exchanges[wsi], let response = exchange.response else { return 0 }
-    let silent = exchange.request.method == "HEAD" || response.status == 204 || response.status == 304
+    let silent =
+      exchange.request.method == "HEAD" || response.status == 204 || response.status == 304
     let body = silent ? [] : response.body
     if exchange.sent < 0 {
       exchange.sent = 0
@@ -284,7 +287,8 @@ final class LoopHTTP {
     for (name, token) in LoopHTTP.known {
       let length = lws_hdr_total_length(wsi, token)
       guard length > 0 else { continue }
-      headers[name] = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(length) + 1) { room in
+      headers[name] = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(length) + 1) {
+        room in
         let n = lws_hdr_copy(wsi, room.baseAddress, length + 1, token)
         return n > 0 ? text(room, n) : nil
       }
@@ -294,7 +298,8 @@ final class LoopHTTP {
       let count = Int32(key.utf8.count)
       let length = lws_hdr_custom_length(wsi, key, count)
       guard length > 0 else { continue }
-      headers[name] = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(length) + 1) { room in
+      headers[name] = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(length) + 1) {
+        room in
         let n = lws_hdr_custom_copy(wsi, room.baseAddress, length + 1, key, count)
         return n > 0 ? text(room, n) : nil
       }
@@ -305,12 +310,15 @@ final class LoopHTTP {
         let n = lws_hdr_copy_fragment(wsi, room.baseAddress, 8192, WSI_TOKEN_HTTP_URI_ARGS, i)
         guard n >= 0 else { break }
         guard n > 0 else { continue }
-        let parts = text(room, n).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        let parts = text(room, n).split(
+          separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         query.append((String(parts[0]), parts.count > 1 ? String(parts[1]) : ""))
       }
     }
     let peer = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { room -> String in
-      guard let base = room.baseAddress, lws_get_peer_simple(wsi, base, 64) != nil else { return "" }
+      guard let base = room.baseAddress, lws_get_peer_simple(wsi, base, 64) != nil else {
+        return ""
+      }
       return String(cString: base)
     }
     return HTTPRequest(
@@ -320,7 +328,8 @@ final class LoopHTTP {
 
   private func text(_ room: UnsafeMutableBufferPointer<CChar>, _ n: Int32) -> String {
     String(
-      decoding: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: room[..<Int(n)])), as: UTF8.self)
+      decoding: UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: room[..<Int(n)])),
+      as: UTF8.self)
   }
 }
 

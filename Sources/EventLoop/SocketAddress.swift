@@ -31,7 +31,9 @@ public struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
     switch Int32(storage.pointee.sa_family) {
     case AF_INET:
       form = storage.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { a in
-        .v4(withUnsafeBytes(of: a.pointee.sin_addr) { Array($0) }, Int(UInt16(bigEndian: a.pointee.sin_port)))
+        .v4(
+          withUnsafeBytes(of: a.pointee.sin_addr) { Array($0) },
+          Int(UInt16(bigEndian: a.pointee.sin_port)))
       }
     case AF_INET6:
       form = storage.withMemoryRebound(to: sockaddr_in6.self, capacity: 1) { a in
@@ -59,7 +61,8 @@ public struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
   /// All addresses of a host, in the system's order of preference. Looked up on a thread of its own, never on a
   /// loop. An IP address (with or without brackets) needs no look-up.
   public static func resolve(host: String, port: Int) async throws(LoopError) -> [SocketAddress] {
-    let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
+    let bare =
+      host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
     if let address = SocketAddress(ip: bare, port: port) { return [address] }
     guard (0...65535).contains(port), !bare.isEmpty, !bare.utf8.contains(0) else {
       throw .badAddress("\(host):\(port)")
@@ -84,7 +87,9 @@ public struct SocketAddress: Sendable, Hashable, CustomStringConvertible {
     var found: [SocketAddress] = []
     var entry = list
     while let e = entry {
-      if let a = SocketAddress(UnsafePointer(e.pointee.ai_addr)), !found.contains(a) { found.append(a) }
+      if let a = SocketAddress(UnsafePointer(e.pointee.ai_addr)), !found.contains(a) {
+        found.append(a)
+      }
       entry = e.pointee.ai_next
     }
     guard !found.isEmpty else {

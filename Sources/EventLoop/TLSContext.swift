@@ -58,7 +58,8 @@ public final class TLSContext: @unchecked Sendable {
     }
     if let own = policy.clientCertificate {
       guard SSL_CTX_use_certificate_chain_file(context, own.certificateFile) == 1 else {
-        throw .tls("the client certificate '\(own.certificateFile)' can't be used: \(opensslReason())")
+        throw .tls(
+          "the client certificate '\(own.certificateFile)' can't be used: \(opensslReason())")
       }
       guard SSL_CTX_use_PrivateKey_file(context, own.keyFile, SSL_FILETYPE_PEM) == 1 else {
         throw .tls("the client key '\(own.keyFile)' can't be used: \(opensslReason())")
@@ -69,7 +70,8 @@ public final class TLSContext: @unchecked Sendable {
 
   /// For connections that we accept, from PEM text (certificate, then its chain).
   /// - Throws: ``LoopError/tls(_:)`` where certificate and key can't be read or don't match.
-  public static func server(certificatePEM: String, keyPEM: Secret) throws(LoopError) -> TLSContext {
+  public static func server(certificatePEM: String, keyPEM: Secret) throws(LoopError) -> TLSContext
+  {
     guard let context = SSL_CTX_new(TLS_server_method()) else { throw .tls(opensslReason()) }
     let made = TLSContext(context, policy: nil)
     _ = sp_ssl_ctx_min_tls12(context)
@@ -156,7 +158,8 @@ public final class TLSContext: @unchecked Sendable {
         seen.bytes.withUnsafeBytes { b in CRYPTO_memcmp(a.baseAddress, b.baseAddress, 32) == 0 }
       }
       return same
-        ? nil : TLSMismatch(expected: expected, seen: seen, reason: "its fingerprint is another one")
+        ? nil
+        : TLSMismatch(expected: expected, seen: seen, reason: "its fingerprint is another one")
     case .systemCAs, .caFile:
       let result = SSL_get_verify_result(ssl)
       guard result != Int(X509_V_OK) || seen == nil else { return nil }

@@ -89,7 +89,8 @@ package protocol ConsoleServices: AnyObject, Sendable {
   func release(_ minted: MintedConsole)
 
   /// The registry entry of a session. `observer` is told when an operator ends the session.
-  func opened(_ grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void) -> SessionRecord
+  func opened(_ grant: Grant, peer: String, end: @escaping @Sendable (Ending) -> Void)
+    -> SessionRecord
 
   /// Limits of the relay.
   var limits: RelayLimits { get }

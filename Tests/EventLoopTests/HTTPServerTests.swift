@@ -15,10 +15,12 @@ final class EchoServer: HTTPHandler {
         HTTPResponse(
           status: 200,
           headers: [
-            ("X-Method", request.method), ("X-Query", request.query.map { "\($0.name)=\($0.value)" }.joined(separator: "|")),
+            ("X-Method", request.method),
+            ("X-Query", request.query.map { "\($0.name)=\($0.value)" }.joined(separator: "|")),
             ("X-Bad", "a\r\nInjected: yes"), ("X-Auth", request.headers["authorization"] ?? "-"),
           ], body: request.body))
-    case "/big": reply.send(HTTPResponse(status: 200, body: [UInt8](repeating: 0x61, count: 1 << 20)))
+    case "/big":
+      reply.send(HTTPResponse(status: 200, body: [UInt8](repeating: 0x61, count: 1 << 20)))
     case "/late":
       Task {
         try? await Task.sleep(for: .milliseconds(30))
@@ -30,7 +32,8 @@ final class EchoServer: HTTPHandler {
     }
   }
   func upgrade(_ request: HTTPRequest, on loop: Loop) -> UpgradeDecision {
-    request.path == "/ws" ? .accept(EchoSocket()) : .refuse(HTTPResponse(status: 403, body: Array("no".utf8)))
+    request.path == "/ws"
+      ? .accept(EchoSocket()) : .refuse(HTTPResponse(status: 403, body: Array("no".utf8)))
   }
 }
 
@@ -126,7 +129,9 @@ struct HTTPServerTests {
       let s = try Stream.connect(on: loop, to: .loopback(port: port), handler: recorder)
       s.write(Array(text.utf8))
     }
-    await eventually("answer to \(text.prefix(30))") { recorder.text.contains(until) || recorder.end != nil }
+    await eventually("answer to \(text.prefix(30))") {
+      recorder.text.contains(until) || recorder.end != nil
+    }
     return recorder.text
   }
 
@@ -150,7 +155,8 @@ struct HTTPServerTests {
       group: group, until: "X-Method: DELETE")
     #expect(two.contains("late") && two.contains("X-Method: DELETE"))
     let big = try await exchange(
-      "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", port: port, group: group, until: "never")
+      "GET /big HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", port: port, group: group,
+      until: "never")
     #expect(big.utf8.count > 1 << 20)
     let head = try await exchange(
       "HEAD /big HTTP/1.1\r\nHost: x\r\n\r\n", port: port, group: group, until: "\r\n\r\n")
@@ -162,9 +168,11 @@ struct HTTPServerTests {
     let group = try LoopGroup(count: 1)
     defer { group.shutdown() }
     let server = try await HTTPServer(
-      on: group, options: .init(address: .loopback(port: 0), maximumBody: 1000), handler: EchoServer())
+      on: group, options: .init(address: .loopback(port: 0), maximumBody: 1000),
+      handler: EchoServer())
     let large = try await exchange(
-      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", port: server.port, group: group,
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\n\r\n", port: server.port,
+      group: group,
       until: "at most 1000")
     #expect(large.hasPrefix("HTTP/1.1 413"))
     #expect(large.contains("application/problem+json"))
@@ -173,10 +181,14 @@ struct HTTPServerTests {
       group: group, until: "}")
     #expect(chunked.hasPrefix("HTTP/1.1 411"))
     let empty = try await exchange(
-      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", port: server.port, group: group,
+      "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", port: server.port,
+      group: group,
       until: "\r\n\r\n")
     #expect(empty.hasPrefix("HTTP/1.1 200"))
-    for hostile in ["GARBAGE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n\r\n", "GET " + String(repeating: "/a", count: 20_000) + " HTTP/1.1\r\n\r\n"] {
+    for hostile in [
+      "GARBAGE\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\r\n\r\n\r\n",
+      "GET " + String(repeating: "/a", count: 20_000) + " HTTP/1.1\r\n\r\n",
+    ] {
       _ = try await exchange(hostile, port: server.port, group: group, until: "\r\n\r\n")
     }
     let after = try await exchange(
@@ -199,7 +211,9 @@ struct HTTPServerTests {
     let client = SocketClient(
       request: Self.handshake(
         "/ws",
-        extra: "Sec-WebSocket-Protocol: sallyport.v1\r\nSec-WebSocket-Extensions: permessage-deflate\r\n")
+        extra:
+          "Sec-WebSocket-Protocol: sallyport.v1\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
+      )
     ) { s in
       let encoder = FrameEncoder(maximumFrame: 100_000, zeroMask: false)
       sent.withUnsafeBytes { payload in
@@ -216,12 +230,15 @@ struct HTTPServerTests {
     try await loop.run {
       _ = try Stream.connect(on: loop, to: .loopback(port: server.port), handler: client)
     }
-    await eventually("the close", within: .seconds(60)) { client.seen.withLock { $0.close != nil || $0.ended } }
+    await eventually("the close", within: .seconds(60)) {
+      client.seen.withLock { $0.close != nil || $0.ended }
+    }
     let seen = client.seen.withLock { $0 }
     #expect(seen.head.contains("101"))
     #expect(!seen.head.lowercased().contains("deflate"))
     #expect(seen.head.contains("sallyport.v1"))
-    let firstDifference = zip(seen.data, sent).enumerated().first { $0.element.0 != $0.element.1 }?.offset
+    let firstDifference = zip(seen.data, sent).enumerated().first { $0.element.0 != $0.element.1 }?
+      .offset
     #expect(seen.data.count == sent.count)
     #expect(firstDifference == nil)
     #expect(seen.texts == ["grüße"])

@@ -25,7 +25,9 @@ struct LoopTests {
         }
       }
     }
-    await eventually("all jobs ran") { seen.withLock { $0.values.map(\.count).reduce(0, +) } == 4000 }
+    await eventually("all jobs ran") {
+      seen.withLock { $0.values.map(\.count).reduce(0, +) } == 4000
+    }
     for list in seen.withLock({ Array($0.values) }) { #expect(list == Array(0..<500)) }
   }
 
@@ -46,14 +48,16 @@ struct LoopTests {
     #expect(fired.withLock { $0 } == [1, 2, 3])
   }
 
-  @Test("32 MiB go through an echo and come back whole, plain and with TLS", arguments: [false, true])
+  @Test(
+    "32 MiB go through an echo and come back whole, plain and with TLS", arguments: [false, true])
   func echo(tls: Bool) async throws {
     let group = try LoopGroup(count: 2)
     defer { group.shutdown() }
     let certificate = try TestCertificate()
     let server =
       tls
-      ? try TLSContext.server(certificatePEM: certificate.pem, keyPEM: Secret(certificate.key)) : nil
+      ? try TLSContext.server(certificatePEM: certificate.pem, keyPEM: Secret(certificate.key))
+      : nil
     let client =
       tls ? try TLSContext.client(TLSPolicy(trust: .caFile(certificate.certificateFile))) : nil
     let echoes = Shared<[Recorder]>([])
@@ -103,7 +107,8 @@ struct LoopTests {
     let recorder = Recorder()
     try await loop.run {
       let s = try Stream.connect(
-        on: loop, to: .loopback(port: port), tls: client, serverName: "127.0.0.1", handler: recorder)
+        on: loop, to: .loopback(port: port), tls: client, serverName: "127.0.0.1", handler: recorder
+      )
       s.write(Array("GET / HTTP/1.1\r\n".utf8))
     }
     await eventually("it ended") { recorder.end != nil }
@@ -132,7 +137,8 @@ struct LoopTests {
       }.port
     }
     for (policy, name) in [
-      (TLSPolicy(), "localhost"), (TLSPolicy(trust: .caFile(certificate.certificateFile)), "elsewhere"),
+      (TLSPolicy(), "localhost"),
+      (TLSPolicy(trust: .caFile(certificate.certificateFile)), "elsewhere"),
     ] {
       let recorder = Recorder()
       let client = try TLSContext.client(policy)
@@ -231,7 +237,8 @@ struct LoopTests {
 
   @Test("names resolve off the loop; nonsense has its error")
   func resolve() async throws {
-    #expect(try await SocketAddress.resolve(host: "[::1]", port: 80).first?.description == "[::1]:80")
+    #expect(
+      try await SocketAddress.resolve(host: "[::1]", port: 80).first?.description == "[::1]:80")
     #expect(try await SocketAddress.resolve(host: "localhost", port: 80).isEmpty == false)
     await #expect(throws: LoopError.self) {
       _ = try await SocketAddress.resolve(host: "no.such.host.invalid", port: 80)

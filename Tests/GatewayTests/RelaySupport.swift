@@ -51,7 +51,8 @@ final class FakeServices: ConsoleServices {
       place: Place(node: node, kind: .qemu(id), name: "web1"),
       loginOver: { [self] in logins.wrappingAdd(1, ordering: .relaxed) })
   }
-  func diagnose(_ failure: UpstreamFailure, of grant: Grant, minted: MintedConsole?) async -> Ending {
+  func diagnose(_ failure: UpstreamFailure, of grant: Grant, minted: MintedConsole?) async -> Ending
+  {
     failures.withLock { $0.append(failure) }
     switch failure {
     case .notConnected(.tlsUntrusted(let m)):
@@ -124,7 +125,8 @@ final class RelayBench: Sendable {
       plan: {
         UpstreamPlan(
           host: "127.0.0.1", port: port, tls: policy,
-          requestTarget: Secret("/api2/json/nodes/pve1/qemu/100/vncwebsocket?port=5900&vncticket=x"),
+          requestTarget: Secret(
+            "/api2/json/nodes/pve1/qemu/100/vncwebsocket?port=5900&vncticket=x"),
           credentialHeader: ("Authorization", Secret("PVEAPIToken=a@pve!b=c")), login: inner,
           maximumFrame: maximumFrame, upid: "UPID:pve1:0:0:0:vncproxy:100:root@pam:", node: name)
       })

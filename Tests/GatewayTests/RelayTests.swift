@@ -66,7 +66,10 @@ struct RelayTests {
     viewer.send(text: "{\"type\":\"resize\",\"columns\":120,\"rows\":40}")
     #expect(await happens { inputs.now.contains("1:120:40:") })
     viewer.send(text: "{\"type\":\"ping\",\"id\":7}")
-    #expect(await happens { viewer.seen.now.texts.contains { $0.contains("\"pong\"") && $0.contains("7") } })
+    #expect(
+      await happens {
+        viewer.seen.now.texts.contains { $0.contains("\"pong\"") && $0.contains("7") }
+      })
     #expect(bench.node.seen.now.badFrames.isEmpty)
     let request = try #require(bench.node.seen.now.requests.first)
     #expect(request.contains("Authorization: PVEAPIToken=a@pve!b=c\r\n"))
@@ -183,7 +186,9 @@ struct RelayTests {
     #expect(
       await happens(within: .seconds(60)) {
         let all = received.now
-        guard let start = all.firstIndex(of: 0x30, after: Array("1:100:30:".utf8)) else { return false }
+        guard let start = all.firstIndex(of: 0x30, after: Array("1:100:30:".utf8)) else {
+          return false
+        }
         return data(Array(all[start...])).data.count == paste.count
       })
     let all = received.now
@@ -197,7 +202,8 @@ struct RelayTests {
   @Test("an upstream that misbehaves has its kind, and a fresh mint for each dial")
   func hostile() async throws {
     func run(
-      _ name: String, _ script: ScriptedNode.Script, console: Console = .terminal, kind: Ending.Kind,
+      _ name: String, _ script: ScriptedNode.Script, console: Console = .terminal,
+      kind: Ending.Kind,
       dials: Int
     ) async throws {
       let bench = try await RelayBench(console: console, script: script)
@@ -250,7 +256,8 @@ struct RelayTests {
     try await run("termproxy refuses", refuses, kind: .ticketRejected, dials: 1)
   }
 
-  @Test("another certificate than the pinned one ends as tls-untrusted before the credential is sent")
+  @Test(
+    "another certificate than the pinned one ends as tls-untrusted before the credential is sent")
   func untrusted() async throws {
     let certificate = try Certificate()
     let wrong = try #require(Fingerprint(bytes: [UInt8](repeating: 1, count: 32)))
@@ -283,12 +290,16 @@ struct RelayTests {
     #expect(await happens { viewer.seen.now.isReady })
     viewer.send(Array("ls\n".utf8))
     #expect(await happens { inputs.now.contains("0:3:ls\n") })
-    #expect(await happens { String(decoding: viewer.seen.now.data, as: UTF8.self).contains("seen") })
+    #expect(
+      await happens { String(decoding: viewer.seen.now.data, as: UTF8.self).contains("seen") })
   }
 
   @Test("a viewer that breaks the protocol is told so, and nothing is minted for it")
   func badViewers() async throws {
-    func run(_ name: String, first: String?, kind: Ending.Kind, mints: Int, _ then: (ViewerClient) -> Void = { _ in })
+    func run(
+      _ name: String, first: String?, kind: Ending.Kind, mints: Int,
+      _ then: (ViewerClient) -> Void = { _ in }
+    )
       async throws
     {
       let bench = try await RelayBench(console: .terminal, script: Self.termproxy())
@@ -307,12 +318,14 @@ struct RelayTests {
       "unknown field", first: "{\"type\":\"open\",\"token\":\"good\",\"admin\":true}",
       kind: .viewerViolation, mints: 0)
     try await run(
-      "forged token", first: "{\"type\":\"open\",\"token\":\"forged\"}", kind: .linkUnknown, mints: 0)
+      "forged token", first: "{\"type\":\"open\",\"token\":\"forged\"}", kind: .linkUnknown,
+      mints: 0)
     try await run("binary first", first: nil, kind: .viewerViolation, mints: 0) {
       $0.send([1, 2, 3])
     }
     try await run(
-      "oversize text", first: String(repeating: "x", count: 100_000), kind: .viewerViolation, mints: 0)
+      "oversize text", first: String(repeating: "x", count: 100_000), kind: .viewerViolation,
+      mints: 0)
     try await run(
       "impossible acknowledgement",
       first: "{\"type\":\"open\",\"token\":\"good\",\"columns\":80,\"rows\":24,\"acks\":true}",
@@ -376,7 +389,8 @@ struct RelayTests {
     #expect(String(decoding: received.now, as: UTF8.self) == "1:100:30:")
   }
 
-  @Test("a viewer that takes nothing stops the upstream read; after the limit it ends as slow-viewer")
+  @Test(
+    "a viewer that takes nothing stops the upstream read; after the limit it ends as slow-viewer")
   func slowViewer() async throws {
     var limits = RelayBench.fastLimits
     limits.slowViewer = .milliseconds(900)
@@ -410,7 +424,8 @@ struct RelayTests {
     #expect(residentBytes() - before < 64 << 20)
   }
 
-  @Test("with acknowledgements the upstream rests at the high-water mark until the viewer has drawn")
+  @Test(
+    "with acknowledgements the upstream rests at the high-water mark until the viewer has drawn")
   func credit() async throws {
     let sent = Shared(0)
     let block = [UInt8](repeating: 0x79, count: 16_000)
@@ -438,7 +453,8 @@ struct RelayTests {
     #expect(await happens { viewer.seen.now.hash.count > resting + 400 << 10 })
   }
 
-  @Test("idle limit, maximum duration, a dead viewer and an operator each end a session by their kind")
+  @Test(
+    "idle limit, maximum duration, a dead viewer and an operator each end a session by their kind")
   func limits() async throws {
     var limits = RelayBench.fastLimits
     let idle = try await RelayBench(
@@ -543,7 +559,8 @@ struct Certificate {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
     process.arguments = [
-      "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+      "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+      "-days",
       "2", "-subj", "/CN=pve1", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
       keyFile, "-out", file,
     ]

@@ -44,7 +44,8 @@ package final class ScriptedNode: @unchecked Sendable {
   package private(set) var port = 0
 
   package init(
-    on loop: Loop, tls: TLSContext? = nil, script: Script, accept: @escaping @Sendable (String) -> String
+    on loop: Loop, tls: TLSContext? = nil, script: Script,
+    accept: @escaping @Sendable (String) -> String
   ) async throws {
     self.loop = loop
     self.tls = tls
@@ -53,7 +54,8 @@ package final class ScriptedNode: @unchecked Sendable {
       let made = try Listener.tcp(on: loop, address: .loopback(port: 0)) { [self] fd, _ in
         seen.withLock { $0.connections += 1 }
         let connection = Connection(node: self, script: script, accept: accept)
-        connection.stream = try? Stream.adopt(on: loop, descriptor: fd, tls: tls, handler: connection)
+        connection.stream = try? Stream.adopt(
+          on: loop, descriptor: fd, tls: tls, handler: connection)
       }
       listener = made
       return made.port
@@ -92,7 +94,9 @@ package final class ScriptedNode: @unchecked Sendable {
       case 126..<65536: out += [126, UInt8(bytes.count >> 8), UInt8(bytes.count & 255)]
       default:
         out.append(127)
-        for shift in stride(from: 56, through: 0, by: -8) { out.append(UInt8(bytes.count >> shift & 255)) }
+        for shift in stride(from: 56, through: 0, by: -8) {
+          out.append(UInt8(bytes.count >> shift & 255))
+        }
       }
       stream?.write(out + bytes)
     }
@@ -118,9 +122,10 @@ package final class ScriptedNode: @unchecked Sendable {
         let request = String(decoding: head[..<end], as: UTF8.self)
         node.seen.withLock { $0.requests.append(request) }
         guard let answer = script.answer else { return }
-        let key = request.split(separator: "\r\n").first {
-          $0.lowercased().hasPrefix("sec-websocket-key:")
-        }?.split(separator: " ").last.map(String.init) ?? ""
+        let key =
+          request.split(separator: "\r\n").first {
+            $0.lowercased().hasPrefix("sec-websocket-key:")
+          }?.split(separator: " ").last.map(String.init) ?? ""
         s.write(Array(answer.replacing("%ACCEPT%", with: accept(key)).utf8))
         if script.cutsAfterAnswer {
           s.closeAfterFlush()
@@ -175,7 +180,8 @@ package final class ScriptedNode: @unchecked Sendable {
             payload.withUnsafeBytes { seen.received.add($0) }
           }
           script.onData?(self, payload)
-        case 8: node.seen.withLock { $0.closes += 1 }
+        case 8:
+          node.seen.withLock { $0.closes += 1 }
           s.close()
           return
         case 9:

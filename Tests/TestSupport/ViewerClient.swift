@@ -44,7 +44,8 @@ package final class ViewerClient: StreamHandler, @unchecked Sendable {
   ///   - first: the first text message.
   ///   - keeps: whether data is kept, or only hashed.
   package init(
-    on loop: Loop, path: String = "/v1/viewer", headers: String = "", first: String?, keeps: Bool = true,
+    on loop: Loop, path: String = "/v1/viewer", headers: String = "", first: String?,
+    keeps: Bool = true,
     answersPings: Bool = true
   ) {
     self.loop = loop
