@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -79,6 +80,9 @@ pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *con
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    // Libraries open descriptors without close-on-exec (libcurl's wake-up pipe, libwebsockets' events); none of them
+    // is the child's business. The report pipe has the flag already.
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (cwd != NULL && chdir(cwd) != 0) { /* stays where it is */ }
     execvpe(path, argv, envp);
     int e = errno;

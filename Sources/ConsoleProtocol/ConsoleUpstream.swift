@@ -46,10 +46,8 @@ package struct ConsoleUpstream: Sendable {
 
   private var state: State
   private var decoder = FrameDecoder()
-  private let encoder: FrameEncoder
   /// Forgotten (with its secret) once the login has begun.
   private var login: UpstreamPlan.Login
-  private let mask: @Sendable () -> UInt32
   /// Payload of the current buffer that was decoded and not used yet.
   private var rest: Range<Int> = 0..<0
   /// Events that follow the one just returned, the next one last.
@@ -69,10 +67,9 @@ package struct ConsoleUpstream: Sendable {
         requestTarget: plan.requestTarget, hostHeader: "\(host):\(plan.port)",
         credential: plan.credentialHeader, subprotocol: "binary", key: key,
         expectedAccept: expectedAccept))
-    encoder = FrameEncoder(
-      maximumFrame: plan.maximumFrame, zeroMask: plan.tls.map(\.isVerified) ?? false)
+    writer = UpstreamWriter(
+      maximumFrame: plan.maximumFrame, zeroMask: plan.tls.map(\.isVerified) ?? false, mask: mask)
     login = plan.login
-    self.mask = mask
   }
 
   /// The upgrade request, to be sent once the connection (and the host's certificate) is good. Empty after the
@@ -123,7 +120,7 @@ package struct ConsoleUpstream: Sendable {
     guard case .rfb(var login, let password) = state else { return [] }
     let answer = login.answer(response)
     state = .rfb(login, password: password)
-    return answer.isEmpty ? [] : encoder.frame(.binary, answer, mask: mask)
+    return answer.isEmpty ? [] : writer.frame(.binary, answer)
   }
 
   /// To be called when the connection ended and the last buffer was pulled empty: says what that means.
@@ -152,60 +149,9 @@ package struct ConsoleUpstream: Sendable {
 
   // MARK: Towards PVE
 
-  /// The bytes that a payload of `count` bytes becomes on the wire.
-  package func encodedSize(of count: Int) -> Int { encoder.encodedSize(of: count) }
-
-  /// The payload whose frames fit into a buffer of `room` bytes.
-  package func payloadThatFits(_ room: Int) -> Int { encoder.payloadThatFits(room) }
-
-  /// Writes console bytes (RFB, tunnel; for terminals what ``TerminalInput`` names) as whole masked frames.
-  /// - Parameter out: at least ``encodedSize(of:)`` bytes.
-  /// - Returns: the bytes written.
-  package func encode(
-    _ payload: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer
-  ) -> Int {
-    if payload.isEmpty { return 0 }
-    return encoder.encode(.binary, payload, into: out, mask: mask)
-  }
-
-  /// The next frame of a terminal's input, written into `out`.
-  package enum Input: Sendable, Equatable {
-    /// So many bytes were written; send them and ask again.
-    case encoded(Int)
-    /// Nothing before this time.
-    case wait(until: Duration)
-    /// Not open yet.
-    case idle
-  }
-
-  /// Asks a terminal's input queue and encodes what it wants to send.
-  /// - Parameter out: at least ``encodedSize(of:)`` of the plan's largest frame.
-  package func encode(
-    _ input: inout TerminalInput, at now: Duration, into out: UnsafeMutableRawBufferPointer
-  ) -> Input {
-    switch input.next(at: now) {
-    case .idle: .idle
-    case .wait(let until): .wait(until: until)
-    case .frame(let range): .encoded(input.withBytes(range) { encodeTerminal($0, into: out) })
-    }
-  }
-
-  /// PVE's own page sends strings, so text frames are what termproxy's neighbours know best (pveproxy forwards both
-  /// alike). What is no UTF-8, e.g. a frame that ends within a character, goes as binary: a text frame may not hold it.
-  private func encodeTerminal(
-    _ payload: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer
-  ) -> Int {
-    let isText = (try? UTF8Span(validating: payload.bindMemory(to: UInt8.self).span)) != nil
-    return encoder.encode(isText ? .text : .binary, payload, into: out, mask: mask)
-  }
-
-  /// A websocket ping.
-  package func ping() -> [UInt8] { encoder.ping(mask: mask) }
-
-  /// A websocket close frame. pveproxy closes the connection without one of its own.
-  package func close(code: UInt16 = 1000, reason: String = "") -> [UInt8] {
-    encoder.close(code: code, reason: reason, mask: mask)
-  }
+  /// Frames what goes to PVE. A value of its own that never changes, so that the driver can keep a copy: sending then
+  /// does not touch the machine.
+  package let writer: UpstreamWriter
 
   // MARK: Inside
 
@@ -228,7 +174,7 @@ package struct ConsoleUpstream: Sendable {
     case .termproxy(let line):
       let login = TermproxyLogin(line: line)
       state = .termproxy(login)
-      following = [.send(encoder.frame(.text, login.lineBytes(), mask: mask)), .stage(.login)]
+      following = [.send(writer.frame(.text, login.lineBytes())), .stage(.login)]
     }
   }
 
@@ -268,7 +214,7 @@ package struct ConsoleUpstream: Sendable {
       state = .rfb(login, password: password)
       switch event {
       case .needMore: return nil
-      case .send(let answer): return .send(encoder.frame(.binary, answer, mask: mask))
+      case .send(let answer): return .send(writer.frame(.binary, answer))
       case .challenge(let challenge): return .challenge(password: password, challenge)
       case .authenticated:
         state = .open
@@ -330,12 +276,12 @@ package struct ConsoleUpstream: Sendable {
     switch event {
     case .needMore: return .needMore
     case .data: return nil
-    case .ping(let payload): return .send(encoder.pong(payload, mask: mask))
+    case .ping(let payload): return .send(writer.pong(payload))
     case .pong: return .pong
     case .close(let code, let reason):
       _ = fail(.closedByPeer(code: code, reason: reason))
       // 1005 (nothing given) can't be sent; the polite answer repeats the code.
-      return .send(encoder.close(code: code ?? 1000, mask: mask))
+      return .send(writer.close(code: code ?? 1000))
     case .violation(let sentence): return fail(.frameViolation(sentence))
     }
   }

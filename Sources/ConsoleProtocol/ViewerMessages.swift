@@ -14,8 +14,8 @@ package enum GatewayMessage: Sendable, Equatable {
   /// The console is open; binary frames follow.
   case ready(
     session: String, target: String, node: String, name: String?, console: Console, readOnly: Bool)
-  /// Not yet open.
-  case stage(Progress)
+  /// Not yet open. Says for what the link is, so that a page can name it (and offer another try) even if it fails.
+  case stage(Progress, target: String? = nil, console: Console? = nil)
   /// The answer to the viewer's ping.
   case pong(id: Int64)
   /// It will end in so many seconds.
@@ -35,9 +35,11 @@ package enum GatewayMessage: Sendable, Equatable {
       out.add("console", console.description)
       out.add("readOnly", readOnly)
       return out.json
-    case .stage(let stage):
+    case .stage(let stage, let target, let console):
       var out = FlatJSONWriter(type: "stage")
       out.add("stage", stage.rawValue)
+      if let target { out.add("target", target) }
+      if let console { out.add("console", console.description) }
       return out.json
     case .pong(let id):
       var out = FlatJSONWriter(type: "pong")

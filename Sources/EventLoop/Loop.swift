@@ -252,7 +252,8 @@ public final class Loop: @unchecked Sendable {
     if let armed = inside.armedFor, armed <= first.deadline { return }
     inside.armedFor = first.deadline
     let wait = max(first.deadline - now, .nanoseconds(1)).components
-    let nanoseconds = UInt64(wait.seconds) * 1_000_000_000 + UInt64(wait.attoseconds / 1_000_000_000)
+    let nanoseconds =
+      UInt64(wait.seconds) * 1_000_000_000 + UInt64(wait.attoseconds / 1_000_000_000)
     _ = sp_timer_arm(inside.timerDescriptor, max(1, nanoseconds))
   }
 
@@ -270,7 +271,7 @@ public final class Loop: @unchecked Sendable {
       info.options =
         UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS) | UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
       info.user = Unmanaged.passUnretained(self).toOpaque()
-      info.pt_serv_buf_size = UInt32(Loop.readSize + 512)
+      info.pt_serv_buf_size = UInt32(2 * Loop.readSize + 512)
       info.max_http_header_data = 8192
       info.max_http_header_pool = 512
       info.gid = -1

@@ -106,7 +106,7 @@ public final class Stream: Loop.Pollable {
       throw .system(call: "connect", on: "\(address)", reason: String(cString: strerror(code)))
     }
     try stream.register(EPOLLOUT.rawValue)
-    stream.timer = loop.schedule(after: timeout) { [weak stream] in stream?.end(.connectTimedOut) }
+    stream.timer = loop.schedule(after: timeout) { stream.end(.connectTimedOut) }
     return stream
   }
 
@@ -123,13 +123,13 @@ public final class Stream: Loop.Pollable {
       serverName: nil, handler: handler)
     try stream.register(EPOLLIN.rawValue)
     if tls == nil {
-      loop.later { [weak stream] in
-        guard let stream, stream.state == .open else { return }
+      loop.later {
+        guard stream.state == .open else { return }
         stream.handler?.streamConnected(stream)
       }
     } else {
-      stream.timer = loop.schedule(after: .seconds(10)) { [weak stream] in
-        stream?.end(.connectTimedOut)
+      stream.timer = loop.schedule(after: .seconds(10)) {
+        stream.end(.connectTimedOut)
       }
     }
     return stream
@@ -195,7 +195,7 @@ public final class Stream: Loop.Pollable {
     paused = false
     updatePolling()
     if let ssl, SSL_pending(ssl) > 0 {
-      loop.later { [weak self] in self?.readable() }
+      loop.later { self.readable() }
     }
   }
 
@@ -272,7 +272,7 @@ public final class Stream: Loop.Pollable {
     flush()
     updatePolling()
     if let ssl, state == .open, SSL_pending(ssl) > 0 {
-      loop.later { [weak self] in self?.readable() }
+      loop.later { self.readable() }
     }
   }
 
@@ -314,7 +314,8 @@ public final class Stream: Loop.Pollable {
       case SSL_ERROR_WANT_WRITE: sslWantsWrite = true
       case SSL_ERROR_ZERO_RETURN: ending = .endOfStream
       case SSL_ERROR_SYSCALL:
-        ending = code == 0 || code == EAGAIN ? .endOfStream : .failed(String(cString: strerror(code)))
+        ending =
+          code == 0 || code == EAGAIN ? .endOfStream : .failed(String(cString: strerror(code)))
       default: ending = .tlsFailed(opensslReason())
       }
       break
@@ -326,7 +327,7 @@ public final class Stream: Loop.Pollable {
     if let ending {
       end(ending)
     } else if !paused, SSL_pending(ssl) > 0 {
-      loop.later { [weak self] in self?.readable() }
+      loop.later { self.readable() }
     } else if sslWantsWrite {
       updatePolling()
     }
@@ -370,7 +371,8 @@ public final class Stream: Loop.Pollable {
         switch SSL_get_error(ssl, n) {
         case SSL_ERROR_WANT_WRITE, SSL_ERROR_WANT_READ: return done
         case SSL_ERROR_SYSCALL:
-          end(.failed(code == 0 ? "the peer closed the connection" : String(cString: strerror(code))))
+          end(
+            .failed(code == 0 ? "the peer closed the connection" : String(cString: strerror(code))))
         default: end(.tlsFailed(opensslReason()))
         }
         return -1
@@ -384,7 +386,7 @@ public final class Stream: Loop.Pollable {
       if n < 0, errno == EAGAIN { return done }
       // A peer that has gone: what it sent before is still read, so the end is reported by the read side.
       if n < 0, errno == EPIPE || errno == ECONNRESET {
-        loop.later { [weak self] in self?.end(.endOfStream) }
+        loop.later { self.end(.endOfStream) }
         queue.removeAll()
         return -1
       }
@@ -416,7 +418,7 @@ public final class Stream: Loop.Pollable {
     }
     shutdown(descriptor, Int32(SHUT_WR))
     setPolling(EPOLLIN.rawValue)
-    timer = loop.schedule(after: .seconds(2)) { [weak self] in self?.end(.closedByUs) }
+    timer = loop.schedule(after: .seconds(2)) { self.end(.closedByUs) }
   }
 
   private func discard() {

@@ -67,7 +67,8 @@ public final class WebSocket {
 
   private func send(_ bytes: [UInt8], _ kind: lws_write_protocol) {
     guard let wsi, closing == nil else { return }
-    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: bytes.count + WebSocket.prefix) { room in
+    withUnsafeTemporaryAllocation(of: UInt8.self, capacity: bytes.count + WebSocket.prefix) {
+      room in
       guard let base = room.baseAddress else { return }
       bytes.withUnsafeBufferPointer { from in
         if let source = from.baseAddress {
@@ -100,7 +101,7 @@ public final class WebSocket {
     // A paused connection could not see the peer's answer to the close frame.
     resumeReading()
     lws_callback_on_writable(wsi)
-    killer = loop.schedule(after: .seconds(5)) { [weak self] in self?.kill() }
+    killer = loop.schedule(after: .seconds(5)) { self.kill() }
   }
 
   /// Cuts the connection without a word.

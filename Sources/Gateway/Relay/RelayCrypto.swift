@@ -1,5 +1,6 @@
 import COpenSSL
 import ConsoleProtocol
+import Synchronization
 
 /// The few digests and ciphers that the wire protocols ask for, by OpenSSL.
 package enum RelayCrypto {
@@ -27,21 +28,30 @@ package enum RelayCrypto {
     return bytes
   }
 
-  /// A mask for one websocket frame.
+  /// A mask for one websocket frame. The generator is asked for a thousand at a time: every call of it costs a system
+  /// call, and there are thousands of frames a second.
   @Sendable package static func mask() -> UInt32 {
-    var value: UInt32 = 0
-    withUnsafeMutableBytes(of: &value) { raw in
-      _ = RAND_bytes(raw.baseAddress?.assumingMemoryBound(to: UInt8.self), 4)
+    pool.withLock { pool in
+      if pool.isEmpty {
+        let bytes = random(4096)
+        pool = bytes.withUnsafeBytes { raw in
+          (0..<1024).map { raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self) }
+        }
+      }
+      return pool.popLast() ?? 0
     }
-    return value
   }
+
+  private static let pool = Mutex<[UInt32]>([])
 
   /// The answer to an RFB challenge: single DES in ECB, which OpenSSL 3 still has as three-key DES with one key three
   /// times.
   package static func vncResponse(password: Secret, challenge: [UInt8]) -> [UInt8]? {
     let one = RFBLogin.vncKey(password: Array(password.reveal().utf8))
     let key = one + one + one
-    guard challenge.count == 16, key.count == 24, let context = EVP_CIPHER_CTX_new() else { return nil }
+    guard challenge.count == 16, key.count == 24, let context = EVP_CIPHER_CTX_new() else {
+      return nil
+    }
     defer { EVP_CIPHER_CTX_free(context) }
     var out = [UInt8](repeating: 0, count: 32)
     var length: Int32 = 0

@@ -22,8 +22,10 @@ package protocol UpstreamOwner: AnyObject {
 package final class UpstreamLeg: StreamHandler {
   private let loop: Loop
   private let minted: MintedConsole
-  private weak var owner: (any UpstreamOwner)?
+  /// Strong until the leg is over, which breaks the cycle: a weak reference would cost every chunk of bytes.
+  private var owner: (any UpstreamOwner)?
   private var machine: ConsoleUpstream
+  private let writer: UpstreamWriter
   private var stream: EventLoop.Stream?
   private var timer: LoopTimer?
   private var nextAddress = 0
@@ -42,11 +44,12 @@ package final class UpstreamLeg: StreamHandler {
     let (key, accept) = RelayCrypto.webSocketKey()
     machine = ConsoleUpstream(
       plan: minted.plan, key: key, expectedAccept: accept, mask: RelayCrypto.mask)
+    writer = machine.writer
   }
 
   /// Begins. Every outcome arrives at the owner, never during this call.
   package func dial() {
-    timer = loop.schedule(after: timeout) { [weak self] in self?.timedOut() }
+    timer = loop.schedule(after: timeout) { self.timedOut() }
     connect()
   }
 
@@ -77,7 +80,7 @@ package final class UpstreamLeg: StreamHandler {
   // MARK: Used by the owner
 
   /// Whether console bytes flow.
-  package var isOpen: Bool { machine.stage == .open && !isOver }
+  package private(set) var isOpen = false
 
   /// Bytes that the kernel did not take yet: the owner stops its source meanwhile.
   package var pendingBytes: Int { stream?.pendingBytes ?? 0 }
@@ -87,9 +90,9 @@ package final class UpstreamLeg: StreamHandler {
     guard isOpen, let stream else { return }
     var rest = bytes
     while !rest.isEmpty {
-      let count = min(rest.count, machine.payloadThatFits(loop.scratch.count))
+      let count = min(rest.count, writer.payloadThatFits(loop.scratch.count))
       let piece = UnsafeRawBufferPointer(rebasing: rest[..<count])
-      let n = machine.encode(piece, into: loop.scratch)
+      let n = writer.encode(piece, into: loop.scratch)
       stream.write(UnsafeRawBufferPointer(rebasing: loop.scratch[..<n]))
       rest = UnsafeRawBufferPointer(rebasing: rest[count...])
     }
@@ -99,7 +102,7 @@ package final class UpstreamLeg: StreamHandler {
   /// follows) or the leg isn't open.
   package func pump(_ input: inout TerminalInput, at now: Duration) -> Duration? {
     while isOpen, let stream, stream.pendingBytes == 0 {
-      switch machine.encode(&input, at: now, into: loop.scratch) {
+      switch writer.encode(&input, at: now, into: loop.scratch) {
       case .encoded(let n):
         stream.write(UnsafeRawBufferPointer(rebasing: loop.scratch[..<n]))
       case .wait(let until): return until
@@ -111,7 +114,7 @@ package final class UpstreamLeg: StreamHandler {
 
   /// Sends a websocket ping.
   package func ping() {
-    if isOpen { stream?.write(machine.ping()) }
+    if isOpen { stream?.write(writer.ping()) }
   }
 
   /// Stops and goes on reading from PVE.
@@ -123,11 +126,11 @@ package final class UpstreamLeg: StreamHandler {
   /// hears no more.
   package func close() {
     guard !isOver else { return }
-    let wasOpen = machine.stage == .open || machine.stage == .login
+    let wasOpen = isOpen || machine.stage == .login
     finish()
     guard let stream else { return }
     if wasOpen, stream.isOpen {
-      stream.write(machine.close())
+      stream.write(writer.close())
       stream.closeAfterFlush()
     } else {
       stream.close()
@@ -159,7 +162,8 @@ package final class UpstreamLeg: StreamHandler {
       case .send(let answer): stream.write(answer)
       case .pong: owner?.upstreamAlive(self)
       case .challenge(let password, let challenge):
-        guard let response = RelayCrypto.vncResponse(password: password, challenge: challenge) else {
+        guard let response = RelayCrypto.vncResponse(password: password, challenge: challenge)
+        else {
           fail(.console(.rfbViolation("DES is not available")))
           return
         }
@@ -169,6 +173,7 @@ package final class UpstreamLeg: StreamHandler {
         timer?.cancel()
         timer = nil
         minted.loginOver()
+        isOpen = true
         owner?.upstreamOpened(self)
       case .failed(let failure):
         fail(.console(failure))
@@ -190,7 +195,7 @@ package final class UpstreamLeg: StreamHandler {
     case .connectFailed, .connectTimedOut, .tlsUntrusted: fail(.notConnected(end))
     case .tlsFailed where machine.stage == .upgrade: fail(.notConnected(end))
     default:
-      let wasOpen = machine.stage == .open
+      let wasOpen = isOpen
       let failure = machine.closed()
       fail(wasOpen ? .endedOpen(end) : .console(failure))
     }
@@ -206,6 +211,7 @@ package final class UpstreamLeg: StreamHandler {
 
   private func fail(_ failure: UpstreamFailure) {
     guard !isOver else { return }
+    let owner = owner
     finish()
     stream?.close()
     stream = nil
@@ -214,6 +220,8 @@ package final class UpstreamLeg: StreamHandler {
 
   private func finish() {
     isOver = true
+    isOpen = false
+    owner = nil
     timer?.cancel()
     timer = nil
     minted.loginOver()

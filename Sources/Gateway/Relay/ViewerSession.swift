@@ -19,6 +19,8 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
   private var leg: UpstreamLeg?
   private var record: SessionRecord?
   private var grant: Grant?
+  private var isTerminal = false
+  private var isReadOnly = false
   private var minted: MintedConsole?
   private var opening: Task<Void, Never>?
   private var attempt = 0
@@ -53,10 +55,11 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
 
   package func webSocketOpened(_ socket: WebSocket) {
     self.socket = socket
-    timer = loop.schedule(after: limits.firstMessage) { [weak self] in
-      self?.finish(
+    timer = loop.schedule(after: limits.firstMessage) { [self] in
+      finish(
         Ending(
-          hop: .viewer, kind: .viewerViolation, sentence: "The viewer did not say which link it has.",
+          hop: .viewer, kind: .viewerViolation,
+          sentence: "The viewer did not say which link it has.",
           remedy: "Send the opening message within ten seconds."))
     }
   }
@@ -152,6 +155,8 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     case .failure(let ending): finish(ending)
     case .success(let grant):
       self.grant = grant
+      isTerminal = grant.console.isTerminal
+      isReadOnly = grant.readOnly
       state = .opening
       let handle = OnLoop(self, loop: loop)
       record = services.opened(grant, peer: peer) { ending in
@@ -164,7 +169,7 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
   private func mint() {
     guard let grant, state == .opening else { return }
     attempt += 1
-    tell(.stage(.minting))
+    tell(.stage(.minting, target: grant.target.description, console: grant.console))
     let attempt = attempt
     let services = services
     let size = size.map { (columns: $0.columns, rows: $0.rows) }
@@ -259,13 +264,13 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
   }
 
   private func fromViewer(_ bytes: UnsafeMutableRawBufferPointer) {
-    guard state == .open, let leg, let grant else {
+    guard state == .open, let leg else {
       violation("console bytes before the console was ready")
       return
     }
     record?.count(fromViewer: bytes.count)
-    if grant.console.isTerminal {
-      guard !grant.readOnly else { return }
+    if isTerminal {
+      guard !isReadOnly else { return }
       clock?.note(.input, at: loop.now)
       input?.enqueue(UnsafeRawBufferPointer(bytes))
       pumpInput()
@@ -311,9 +316,9 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     let next = leg.pump(&queue, at: now)
     input = queue
     if let next {
-      inputTimer = loop.schedule(after: max(.zero, next - now)) { [weak self] in
-        self?.pumpInput()
-        self?.adjustViewer()
+      inputTimer = loop.schedule(after: max(.zero, next - now)) { [self] in
+        pumpInput()
+        adjustViewer()
       }
     }
   }
@@ -356,7 +361,7 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     guard state == .open, let deadline = clock?.nextDeadline else { return }
     if let timer, timer.isPending, timer.deadline <= deadline { return }
     timer?.cancel()
-    timer = loop.schedule(after: max(.zero, deadline - loop.now)) { [weak self] in self?.tick() }
+    timer = loop.schedule(after: max(.zero, deadline - loop.now)) { [self] in tick() }
   }
 
   private func tick() {
@@ -418,9 +423,7 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     minted = nil
     if state == .opening, attempt < limits.attempts, failure.deservesAnotherMint {
       // The worker of the failed dial needs a moment to give up its listener, and a node to catch its breath.
-      timer = loop.schedule(after: .milliseconds(300 * (1 << (attempt - 1)))) { [weak self] in
-        self?.mint()
-      }
+      timer = loop.schedule(after: .milliseconds(300 * (1 << (attempt - 1)))) { [self] in mint() }
       return
     }
     state = .diagnosing
