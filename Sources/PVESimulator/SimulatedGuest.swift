@@ -95,8 +95,41 @@ public enum SimulatedTerminal: Sendable, Hashable {
 
   /// The byte at a place of ``source(bytes:)``. All 256 values occur, with no short period.
   public static func patternByte(at offset: Int) -> UInt8 {
-    UInt8(truncatingIfNeeded: offset &* 167 &+ offset >> 8 &* 13 &+ offset >> 16 &* 59)
+    UInt8(truncatingIfNeeded: offset &* 167 &+ (offset >> 8) &* 13 &+ (offset >> 16) &* 59)
   }
+
+  /// The bytes of ``source(bytes:)`` from a place on.
+  public static func pattern(from offset: Int, count: Int) -> [UInt8] {
+    // Within a row of 256 the bytes differ from the first row's by one number.
+    [UInt8](unsafeUninitializedCapacity: count) { out, written in
+      var i = 0
+      while i < count {
+        let at = offset + i
+        let inRow = at & 255
+        let n = min(256 - inRow, count - i)
+        let shift = SIMD32<UInt8>(
+          repeating: UInt8(truncatingIfNeeded: (at >> 8) &* (13 &+ 256 &* 167) &+ (at >> 16) &* 59))
+        let row = UnsafeMutableRawBufferPointer(
+          rebasing: UnsafeMutableRawBufferPointer(out)[i..<i + n])
+        firstRow.withUnsafeBytes { first in
+          var k = 0
+          while n - k >= 32 {
+            let base = first.loadUnaligned(fromByteOffset: inRow + k, as: SIMD32<UInt8>.self)
+            row.storeBytes(of: base &+ shift, toByteOffset: k, as: SIMD32<UInt8>.self)
+            k += 32
+          }
+          while k < n {
+            row[k] = first[inRow + k] &+ shift[0]
+            k += 1
+          }
+        }
+        i += n
+      }
+      written = count
+    }
+  }
+
+  private static let firstRow: [UInt8] = (0..<256).map { UInt8(truncatingIfNeeded: $0 &* 167) }
 }
 
 /// What a VM's screen is.

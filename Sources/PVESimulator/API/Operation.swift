@@ -109,7 +109,7 @@ extension PVENode {
       values.set(pair.name, pair.value)
     }
     if !operation.allowsTokens, call.identity?.isToken == true {
-      throw .forbidden("URI '\(call.path)' not available with API token, need proper ticket.\\n")
+      throw .forbidden("URI '\(call.path)' not available with API token, need proper ticket.\n")
     }
     try operation.permission.check(call.identity, arguments: values, access: access)
     if operation.isForwarded, let node = values["node"]?.text { try resolve(node: node) }

@@ -36,11 +36,16 @@ struct CertificateSet: Sendable {
 
   /// The set for a node's name: one per process, or a fresh one (another identity, for tests of pinning).
   static func make(node: String, fresh: Bool) throws(SimulatorError) -> CertificateSet {
-    if !fresh, let known = cache.withLock({ $0[node] }) { return known }
-    guard let made = generate(node: node) else {
-      throw .certificate("OpenSSL could not make a certificate")
-    }
-    if !fresh { cache.withLock { $0[node] = made } }
+    let made =
+      fresh
+      ? generate(node: node)
+      : cache.withLock { cache in
+        if let known = cache[node] { return known }
+        let made = generate(node: node)
+        cache[node] = made
+        return made
+      }
+    guard let made else { throw .certificate("OpenSSL could not make a certificate") }
     return made
   }
 

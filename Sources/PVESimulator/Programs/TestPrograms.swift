@@ -36,11 +36,7 @@ final class SourceProgram: TerminalProgram {
     for _ in 0..<SourceProgram.chunksPerTurn {
       guard let sink, sent < total else { return }
       let n = min(SourceProgram.chunk, total - sent)
-      let from = sent
-      let bytes = [UInt8](unsafeUninitializedCapacity: n) { buffer, count in
-        for i in 0..<n { buffer[i] = SimulatedTerminal.patternByte(at: from + i) }
-        count = n
-      }
+      let bytes = SimulatedTerminal.pattern(from: sent, count: n)
       sent += n
       bytes.withUnsafeBytes { sink.output($0) }
     }

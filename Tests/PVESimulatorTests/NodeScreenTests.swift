@@ -1,0 +1,273 @@
+import ConsoleProtocol
+import Testing
+
+@testable import PVESimulator
+
+/// A viewer by hand.
+private final class Viewer {
+  let socket: TestWebsocket
+  private(set) var width = 0
+  private(set) var height = 0
+
+  init(_ pve: Simulator, _ mint: TestWebsocket.Mint, as credential: TestCredential) throws {
+    socket = try TestWebsocket(pve, mint, as: credential)
+    try socket.open()
+  }
+
+  /// The security result.
+  func login(_ password: String) throws -> [UInt8] {
+    guard try socket.read(12) == Array("RFB 003.008\n".utf8) else {
+      throw ClientFailure(description: "no banner")
+    }
+    try socket.send("RFB 003.008\n")
+    guard try socket.read(2) == [1, 2] else { throw ClientFailure(description: "other types") }
+    try socket.send([2])
+    let challenge = try socket.read(16)
+    try socket.send(vncResponse(challenge: challenge, password: Array(password.utf8)))
+    return try socket.read(4)
+  }
+
+  func start() throws -> String {
+    try socket.send([1])
+    let head = try socket.read(24)
+    width = Int(head[0]) << 8 | Int(head[1])
+    height = Int(head[2]) << 8 | Int(head[3])
+    return String(decoding: try socket.read(Int(head[23])), as: UTF8.self)
+  }
+
+  func request(incremental: Bool) throws {
+    try socket.send([
+      3, incremental ? 1 : 0, 0, 0, 0, 0, UInt8(width >> 8), UInt8(width & 255), UInt8(height >> 8),
+      UInt8(height & 255),
+    ])
+  }
+
+  /// One update in raw encoding: its pixels that aren't black.
+  func update() throws -> Int {
+    let head = try socket.read(4)
+    guard head[0] == 0 else { throw ClientFailure(description: "no update") }
+    var lit = 0
+    for _ in 0..<(Int(head[2]) << 8 | Int(head[3])) {
+      let r = try socket.read(12).map(Int.init)
+      let pixels = try socket.read((r[4] << 8 | r[5]) * (r[6] << 8 | r[7]) * 4)
+      lit += stride(from: 0, to: pixels.count, by: 4).count {
+        pixels[$0] != 0 || pixels[$0 + 1] != 0 || pixels[$0 + 2] != 0
+      }
+    }
+    return lit
+  }
+
+  func press(_ keysym: UInt32) throws {
+    for down: UInt8 in [1, 0] {
+      try socket.send([4, down, 0, 0, 0, 0, UInt8(keysym >> 8 & 255), UInt8(keysym & 255)])
+    }
+  }
+}
+
+extension NodeTests {
+  @Suite("The node's screens, through TLS and websockets")
+  struct NodeScreenTests {
+    @Test("a VM's screen shows what is typed, and draws what is dragged, for all who look")
+    func screen() async throws {
+      try await withNode { pve in
+        let token = TestCredential.token(pve)
+        let one = try await pve.mint("/qemu/100", "vncproxy", ["websocket": "1"], as: token)
+        #expect(one.password.utf8.count == 8)
+        #expect(one.ticket.hasPrefix(one.password + ":PVEVNC:"))
+        let (title, sizes, lit) = try await blocking {
+          let viewer = try Viewer(pve, one, as: token)
+          _ = try viewer.login(one.password)
+          let title = try viewer.start()
+          try viewer.request(incremental: false)
+          let first = try viewer.update()
+          for key in "hello".unicodeScalars { try viewer.press(key.value) }
+          try viewer.press(0xFF0D)
+          try viewer.request(incremental: true)
+          let second = try viewer.update()
+          try viewer.socket.send([5, 0, 0, 100, 1, 0])
+          try viewer.socket.send([5, 1, 2, 100, 1, 50])
+          try viewer.request(incremental: true)
+          return (title, [viewer.width, viewer.height], [first, second, try viewer.update()])
+        }
+        #expect(title == "QEMU (web1)")
+        #expect(sizes == [800, 600])
+        #expect(lit.allSatisfy { $0 > 0 })
+        #expect(await pve.screenText(vmid: 100).contains("5 characters: hello"))
+        #expect(await pve.screenText(vmid: 101) == [])
+      }
+    }
+
+    @Test("one password a VM: the second connection's replaces the first's, and sessions go on")
+    func onePassword() async throws {
+      try await withNode { pve in
+        let token = TestCredential.token(pve)
+        var mints: [TestWebsocket.Mint] = []
+        for _ in 0..<3 {
+          mints.append(try await pve.mint("/qemu/100", "vncproxy", ["websocket": "1"], as: token))
+        }
+        let all = mints
+        let results = try await blocking {
+          let old = try Viewer(pve, all[0], as: token)
+          let before = try old.login(all[0].password)
+          _ = try old.start()
+          let first = try Viewer(pve, all[1], as: token)
+          let second = try Viewer(pve, all[2], as: token)
+          let good = try second.login(all[2].password)
+          let bad = try first.login(all[1].password)
+          let length = Int(try first.socket.read(4)[3])
+          let reason = String(decoding: try first.socket.read(length), as: UTF8.self)
+          let ends = first.socket.ends()
+          _ = try second.start()
+          try old.request(incremental: false)
+          return (before, good, bad, reason, ends, try old.update())
+        }
+        #expect(results.0 == [0, 0, 0, 0])
+        #expect(results.1 == [0, 0, 0, 0])
+        #expect(results.2 == [0, 0, 0, 1])
+        #expect(results.3 == "Authentication failed")
+        #expect(results.4)
+        #expect(results.5 > 0)
+      }
+    }
+
+    @Test(
+      "a stopped VM: mint and upgrade succeed, then the end without a banner, and the task says why"
+    )
+    func stopped() async throws {
+      try await withNode { pve in
+        let token = TestCredential.token(pve)
+        let mint = try await pve.mint("/qemu/102", "vncproxy", ["websocket": "1"], as: token)
+        let ended = try await blocking {
+          let socket = try TestWebsocket(pve, mint, as: token)
+          try socket.open()
+          return socket.ends()
+        }
+        #expect(ended)
+        #expect(try await pve.exitStatus(mint.upid, as: token) == "Failed to run vncproxy.")
+        let log = try await pve.call(
+          "GET", "/nodes/pve1/tasks/\(TestWebsocket.encoded(mint.upid))/log", as: token)
+        #expect(
+          log.data.items.first?["t"]
+            == "VM 102 qmp command 'set_password' failed - VM 102 not running")
+      }
+    }
+
+    @Test("a guest that stops ends its screens and terminals")
+    func stopping() async throws {
+      try await withNode { pve in
+        let token = TestCredential.token(pve)
+        let mint = try await pve.mint("/qemu/100", "vncproxy", ["websocket": "1"], as: token)
+        let viewer = try await blocking {
+          let viewer = try Viewer(pve, mint, as: token)
+          _ = try viewer.login(mint.password)
+          _ = try viewer.start()
+          return UncheckedBox(viewer)
+        }
+        let answer = try await pve.call("POST", "/nodes/pve1/qemu/100/status/stop", as: token)
+        #expect(answer.status == 200)
+        #expect(try await blocking { viewer.value.socket.ends() })
+        #expect(try await pve.exitStatus(answer.data.asText ?? "", as: token) == "OK")
+        let status = try await pve.call("GET", "/nodes/pve1/qemu/100/status/current", as: token)
+        #expect(status.data["status"] == "stopped")
+      }
+    }
+
+    @Test("silence ends a screen; a message that isn't RFB ends it at once")
+    func silence() async throws {
+      try await withNode({ $0.timings.screenSilence = .milliseconds(400) }) { pve in
+        let token = TestCredential.token(pve)
+        for message: [UInt8] in [[], [99], [255, 7]] {
+          let mint = try await pve.mint("/qemu/101", "vncproxy", ["websocket": "1"], as: token)
+          let ended = try await blocking {
+            let viewer = try Viewer(pve, mint, as: token)
+            _ = try viewer.login(mint.password)
+            _ = try viewer.start()
+            if !message.isEmpty { try viewer.socket.send(message) }
+            return viewer.socket.ends()
+          }
+          #expect(ended)
+        }
+      }
+    }
+
+    @Test("a container's and the node's shell are pictures of terminals")
+    func textScreens() async throws {
+      try await withNode { pve in
+        let root = try await pve.login()
+        for (place, kind) in [("/lxc/200", "vncproxy"), ("", "vncshell")] {
+          let mint = try await pve.mint(
+            place, kind, ["websocket": "1", "width": "800", "height": "480"], as: root)
+          let (title, size, lit) = try await blocking {
+            let viewer = try Viewer(pve, mint, as: root)
+            _ = try viewer.login(mint.password)
+            let title = try viewer.start()
+            // vncterm's own format has a byte a pixel; viewers ask for another.
+            try viewer.socket.send([0, 0, 0, 0] + PixelFormat.qemu.bytes)
+            for key in "echo hi".unicodeScalars { try viewer.press(key.value) }
+            try viewer.press(0xFF0D)
+            var lit = 0
+            for _ in 0..<50 where lit < 500 {
+              try viewer.request(incremental: false)
+              lit = max(lit, try viewer.update())
+            }
+            return (title, [viewer.width, viewer.height], lit)
+          }
+          #expect(title == "VNC Command Terminal")
+          #expect(size == [800, 480])
+          #expect(lit >= 500)
+        }
+      }
+    }
+  }
+}
+
+extension NodeTests {
+  @Suite("The node as a whole")
+  struct NodeLifeTests {
+    @Test("it starts quickly, says what it is, and refuses nonsense")
+    func starting() async throws {
+      let first = try await PVESimulator.start(SimulatorConfiguration())
+      let second = try await PVESimulator.start(SimulatorConfiguration())
+      #expect(first.port != second.port)
+      #expect(first.fingerprint == second.fingerprint)
+      #expect(first.banner.contains("run real programs"))
+      #expect(first.rootPassword != second.rootPassword)
+      var taken = SimulatorConfiguration()
+      taken.port = first.port
+      await #expect(throws: SimulatorError.self) { try await PVESimulator.start(taken) }
+      var fresh = SimulatorConfiguration()
+      fresh.freshCertificate = true
+      let third = try await PVESimulator.start(fresh)
+      #expect(third.fingerprint != first.fingerprint)
+      for pve in [first, second, third] { await pve.shutdown() }
+      // Twice does no harm, and questions afterwards have answers.
+      await first.shutdown()
+      #expect(await first.runningTasks() == [])
+      for bad in [
+        SimulatedGuest.vm(5, name: "x"), .vm(100, name: "x", serial: [7: .echo]),
+        .container(1_000_000_000, name: "y"),
+      ] {
+        var configuration = SimulatorConfiguration()
+        configuration.guests = [bad]
+        await #expect(throws: SimulatorError.self) { try await PVESimulator.start(configuration) }
+      }
+    }
+
+    @Test("three hundred sessions leave no connection, task or process behind")
+    func leaks() async throws {
+      try await withNode({ $0.guests = [.vm(100, name: "e", serial: [0: .echo])] }) { pve in
+        let token = TestCredential.token(pve)
+        for _ in 0..<300 {
+          try await pve.terminal("/qemu/100", as: token) { _ = try $0.read(upTo: "serial0\r\n") }
+        }
+        var counts = await pve.counts()
+        for _ in 0..<200 where counts.connections > 0 {
+          try await Task.sleep(for: .milliseconds(10))
+          counts = await pve.counts()
+        }
+        #expect(counts == (0, 0))
+        #expect(await pve.runningTasks() == [])
+      }
+    }
+  }
+}
