@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -84,6 +85,11 @@ pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *con
     // is the child's business. The report pipe has the flag already.
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     if (cwd != NULL && chdir(cwd) != 0) { /* stays where it is */ }
+    // Sockets that a library opened without close-on-exec must not live on in the child: their peers would
+    // never see them end.
+    if (syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) != 0) {
+      for (int i = 3; i < 4096; i++) fcntl(i, F_SETFD, FD_CLOEXEC);
+    }
     execvpe(path, argv, envp);
     int e = errno;
     ssize_t ignored = write(report[1], &e, sizeof e);

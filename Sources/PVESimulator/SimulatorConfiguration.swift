@@ -57,10 +57,12 @@ public struct Timings: Sendable {
   /// PVE's times.
   public init() {}
 
-  /// The same with 401s after 50 ms, for tests that provoke many.
+  /// The same with 401s after 50 ms and without port reservations (PVE hands out no more than a hundred ports in
+  /// five seconds), for tests that provoke many of either.
   public static var impatient: Timings {
     var timings = Timings()
     timings.failureDelay = .milliseconds(50)
+    timings.portReservation = .zero
     return timings
   }
 }

@@ -20,6 +20,7 @@ func clientFrame(
     }
   }
   guard let mask else { return out + payload }
+  if mask == [0, 0, 0, 0] { return out + mask + payload }
   return out + mask + payload.enumerated().map { $0.element ^ mask[$0.offset & 3] }
 }
 

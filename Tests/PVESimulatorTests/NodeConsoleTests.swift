@@ -1,4 +1,5 @@
 import ConsoleProtocol
+import Foundation
 import Testing
 
 @testable import PVESimulator
@@ -180,7 +181,10 @@ extension NodeTests {
         let chunk = SimulatedTerminal.pattern(from: 77, count: 131_000)
         let count = 512
         try await pve.terminal("/qemu/100", as: .token(pve)) { terminal in
-          for _ in 0..<count { try terminal.send(Array("0:\(chunk.count):".utf8) + chunk) }
+          // One message: the headers of many, sent without a pause, would meet the reader's buffer edge.
+          try terminal.send("0:\(chunk.count * count):")
+          let frame = clientFrame(mask: [0, 0, 0, 0], chunk)
+          for _ in 0..<count { try terminal.connection.write(frame) }
           try terminal.send([7], opcode: 9)
           while let frame = try terminal.frame(), frame.opcode != 10 {}
         }
@@ -200,7 +204,9 @@ extension NodeTests {
       try await withNode { pve in
         let root = try await pve.login()
         try await pve.terminal("", as: root) { terminal in
-          try terminal.type("sleep 4711 & setsid sleep 4712 & echo up-$((1+1))\n")
+          try terminal.type(
+            "sleep 4711.\(ProcessInfo.processInfo.processIdentifier) & setsid sleep 4712.\(ProcessInfo.processInfo.processIdentifier) & echo up-$((1+1))\n"
+          )
           _ = try terminal.read(upTo: "up-2")
         }
         var children = await pve.counts().children
@@ -209,6 +215,15 @@ extension NodeTests {
           children = await pve.counts().children
         }
         #expect(children == 0)
+        let left = try FileManager.default.contentsOfDirectory(atPath: "/proc").filter {
+          guard let line = FileManager.default.contents(atPath: "/proc/\($0)/cmdline") else {
+            return false
+          }
+          let text = String(decoding: line, as: UTF8.self)
+          return text.hasPrefix("sleep\0471")
+            && text.contains(".\(ProcessInfo.processInfo.processIdentifier)")
+        }
+        #expect(left == [])
       }
     }
   }

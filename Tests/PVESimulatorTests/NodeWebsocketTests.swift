@@ -81,6 +81,7 @@ extension NodeTests {
       try await withNode({
         echoNode(&$0)
         $0.timings.listenerLife = .seconds(1)
+        $0.timings.portReservation = .seconds(5)
       }) { pve in
         let token = TestCredential.token(pve)
         let used = try await pve.mint("/qemu/100", "termproxy", as: token)

@@ -188,6 +188,13 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
     }
   }
 
+  /// What was sent before the end is still delivered.
+  override func clientClosed() {
+    inboxTimer?.cancel()
+    parseInbox()
+    super.clientClosed()
+  }
+
   override func clientDrained() {
     if case .running(let program) = phase { program.drained() }
   }

@@ -4,7 +4,7 @@ import Glibc
 /// The node's child processes: every one that is started is reaped, and none outlives its console.
 final class ChildKeeper {
   private let loop: Loop
-  private var living: [pid_t: (Int) -> Void] = [:]
+  private var living: [pid_t: (mark: String, ended: (Int) -> Void)] = [:]
   private var timer: LoopTimer?
 
   init(loop: Loop) { self.loop = loop }
@@ -12,9 +12,13 @@ final class ChildKeeper {
   /// How many live.
   var count: Int { living.count }
 
+  /// The environment variable by which everything that a child starts is found again.
+  static let variable = "SALLYPORT_CONSOLE"
+
   /// Watches a child; `ended` gets its exit status (128 and the signal's number, where a signal ended it).
-  func watch(_ pid: pid_t, ended: @escaping (Int) -> Void) {
-    living[pid] = ended
+  /// - Parameter mark: the value of ``variable`` in the child's environment.
+  func watch(_ pid: pid_t, mark: String, ended: @escaping (Int) -> Void) {
+    living[pid] = (mark, ended)
     arm()
   }
 
@@ -27,21 +31,24 @@ final class ChildKeeper {
 
   /// Hangs up on a session and, a moment later, kills what is left of it.
   func end(session pid: pid_t) {
-    guard living[pid] != nil else { return }
-    for member in ChildKeeper.members(of: pid) { kill(member, SIGHUP) }
-    for member in ChildKeeper.members(of: pid) { kill(member, SIGCONT) }
+    guard let mark = living[pid]?.mark else { return }
+    let members = ChildKeeper.members(of: pid, mark)
+    for member in members { kill(member, SIGHUP) }
+    for member in members { kill(member, SIGCONT) }
     loop.schedule(after: .milliseconds(200)) { [weak self] in
-      guard let self, self.living[pid] != nil else { return }
-      for member in ChildKeeper.members(of: pid) { kill(member, SIGKILL) }
+      guard let self else { return }
+      for member in ChildKeeper.members(of: self.living[pid] == nil ? nil : pid, mark) {
+        kill(member, SIGKILL)
+      }
       self.reapSoon()
     }
     loop.schedule(after: .milliseconds(5)) { [weak self] in self?.reapSoon() }
   }
 
-  /// Kills all of them, with everything in their sessions.
+  /// Kills all of them, with everything that they started.
   func killAll() {
-    for pid in living.keys {
-      for member in ChildKeeper.members(of: pid) { kill(member, SIGKILL) }
+    for (pid, child) in living {
+      for member in ChildKeeper.members(of: pid, child.mark) { kill(member, SIGKILL) }
     }
     reapSoon()
   }
@@ -58,28 +65,41 @@ final class ChildKeeper {
     for pid in Array(living.keys) {
       var status: Int32 = 0
       guard waitpid(pid, &status, WNOHANG) == pid else { continue }
-      let ended = living.removeValue(forKey: pid)
+      guard let child = living.removeValue(forKey: pid) else { continue }
       let signal = Int(status & 0x7F)
-      // What the child left running in its session goes with it.
-      for member in ChildKeeper.members(of: pid) { kill(member, SIGKILL) }
-      ended?(signal == 0 ? Int(status >> 8 & 0xFF) : 128 + signal)
+      // What the child left running goes with it.
+      for member in ChildKeeper.members(of: nil, child.mark) { kill(member, SIGKILL) }
+      child.ended(signal == 0 ? Int(status >> 8 & 0xFF) : 128 + signal)
     }
     arm()
   }
 
-  /// Processes of a session, read from /proc; the leader first.
-  private static func members(of session: pid_t) -> [pid_t] {
-    var out: [pid_t] = [session]
+  /// The child, where it still lives, and everything whose environment has its mark: also what began a session
+  /// of its own (`setsid`, `nohup`) to outlive its terminal.
+  private static func members(of child: pid_t?, _ mark: String) -> [pid_t] {
+    var out = child.map { [$0] } ?? []
     guard let directory = opendir("/proc") else { return out }
     defer { closedir(directory) }
+    let wanted = Array("\(variable)=\(mark)".utf8)
     while let entry = readdir(directory) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
-      guard let pid = pid_t(name), pid != session, getsid(pid) == session else { continue }
+      guard let pid = pid_t(name), pid != child, environment(of: pid).contains(wanted[...]) else {
+        continue
+      }
       out.append(pid)
     }
-    // The leader itself may be gone while others of its session live; its number isn't reused before they end.
     return out
+  }
+
+  /// A process's environment, entry by entry; empty for other users' processes.
+  private static func environment(of pid: pid_t) -> [ArraySlice<UInt8>] {
+    let descriptor = open("/proc/\(pid)/environ", O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    var bytes = [UInt8](repeating: 0, count: 16_384)
+    let n = read(descriptor, &bytes, bytes.count)
+    return n > 0 ? bytes.prefix(n).split(separator: 0) : []
   }
 }

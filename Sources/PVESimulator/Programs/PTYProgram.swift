@@ -14,6 +14,7 @@ final class PTYProgram: TerminalProgram, StreamHandler {
 
   private unowned let node: PVENode
   private let command: Command
+  private let mark = randomUUID()
   private weak var sink: (any TerminalSink)?
   private var stream: EventLoop.Stream?
   private var descriptor: Int32 = -1
@@ -44,7 +45,7 @@ final class PTYProgram: TerminalProgram, StreamHandler {
       fail("can't run \(command.path): \(String(cString: strerror(code)))")
       return
     }
-    node.children.watch(pid) { [weak self] status in self?.exited(status) }
+    node.children.watch(pid, mark: mark) { [weak self] status in self?.exited(status) }
     descriptor = master
     do throws(LoopError) {
       stream = try Stream.adopt(on: node.loop, descriptor: master, handler: self)
@@ -62,6 +63,7 @@ final class PTYProgram: TerminalProgram, StreamHandler {
     var environment: [UnsafeMutablePointer<CChar>?] = command.environment.map {
       strdup("\($0.key)=\($0.value)")
     }
+    environment.append(strdup("\(ChildKeeper.variable)=\(mark)"))
     environment.append(nil)
     defer {
       for pointer in arguments { free(pointer) }
