@@ -68,7 +68,8 @@ let package = Package(
       name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "COpenSSL", "CSallyport"],
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(
-      name: "PVESimulatorTests", dependencies: ["PVESimulator", "ProxmoxClient"],
+      name: "PVESimulatorTests",
+      dependencies: ["PVESimulator", "ProxmoxClient", "ConsoleProtocol", "COpenSSL", "CSallyport"],
       swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["EventLoop", "ConsoleProtocol"],
