@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -136,6 +137,8 @@ int sp_timer_arm(int fd, uint64_t nanoseconds) {
   t.it_value.tv_nsec = (long)(nanoseconds % 1000000000u);
   return timerfd_settime(fd, 0, &t, NULL);
 }
+
+void sp_map_allocations_from(int bytes) { mallopt(M_MMAP_THRESHOLD, bytes); }
 
 void sp_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 

@@ -60,6 +60,18 @@ package struct MintedConsole: Sendable {
   }
 }
 
+extension MintedConsole {
+  /// What is left to know once the console is open: the ticket has done its work, and an open session keeps no
+  /// credential in memory, nor the room that they took.
+  package var spent: MintedConsole {
+    var plan = plan
+    plan.requestTarget = Secret("")
+    plan.credentialHeader = (plan.credentialHeader.name, Secret(""))
+    plan.login = .none
+    return MintedConsole(plan: plan, addresses: [], tls: nil, place: place, loginOver: {})
+  }
+}
+
 /// How an upstream leg came to its end, before anybody asked why.
 package enum UpstreamFailure: Sendable {
   /// No connection, or none that may be trusted.

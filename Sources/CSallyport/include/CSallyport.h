@@ -71,6 +71,8 @@ void sp_v6_only(int fd);
 int sp_timer_create(void);
 /// Arms it once, `nanoseconds` from now (at least 1); 0 disarms.
 int sp_timer_arm(int fd, uint64_t nanoseconds);
+/// Lets malloc map allocations of this size and more on their own, instead of growing its heap.
+void sp_map_allocations_from(int bytes);
 /// Names the calling thread (15 characters at most), for top and gdb.
 void sp_name_thread(const char *name);
 /// Wait-status macros.

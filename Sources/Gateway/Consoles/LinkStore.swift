@@ -15,7 +15,8 @@ final class LinkStore: Sendable {
   }
 
   private struct Link {
-    let grant: Grant
+    /// Nil once it is over.
+    var grant: Grant?
     let expires: ContinuousClock.Instant
     var state = State.waiting
   }
@@ -62,16 +63,18 @@ final class LinkStore: Sendable {
     let digest = Random.sha256(token.reveal())
     return links.withLock { links in
       guard var link = links.all[digest] else { return .failure(Self.unknown) }
+      let grant = link.grant
       if link.state == .waiting, link.expires <= now { link.state = .expired }
       let result: Result<Grant, Ending>
       switch link.state {
       case .waiting:
+        guard let grant else { return .failure(Self.used) }
         link.state = .used
-        result = .success(link.grant)
+        result = .success(grant)
       case .used: return .failure(Self.used)
       case .expired:
         guard links.all[digest]?.state == .waiting else { return .failure(Self.expired) }
-        links.untold.append(link.grant.id)
+        if let grant { links.untold.append(grant.id) }
         result = .failure(Self.expired)
       case .withdrawn: return .failure(Self.withdrawn)
       }
@@ -84,7 +87,7 @@ final class LinkStore: Sendable {
   func withdraw(id: String) -> Bool {
     links.withLock { links in
       guard
-        let found = links.all.first(where: { $0.value.grant.id == id && $0.value.state == .waiting }
+        let found = links.all.first(where: { $0.value.grant?.id == id && $0.value.state == .waiting }
         )
       else { return false }
       var link = found.value
@@ -102,7 +105,7 @@ final class LinkStore: Sendable {
       for (digest, link) in links.all where link.state == .waiting && link.expires <= now {
         var over = link
         over.state = .expired
-        expired.append(link.grant.id)
+        if let grant = link.grant { expired.append(grant.id) }
         Self.retire(digest, over, in: &links, keep: maximum)
       }
       let old = links.over.prefix { digest in
@@ -121,7 +124,9 @@ final class LinkStore: Sendable {
     _ digest: [UInt8], _ link: Link, in links: inout Links, keep: Int
   ) {
     if links.all[digest]?.state == .waiting { links.waiting -= 1 }
-    links.all[digest] = link
+    var over = link
+    over.grant = nil
+    links.all[digest] = over
     links.over.append(digest)
     if links.over.count > keep {
       // In one go, so that it costs little per link.

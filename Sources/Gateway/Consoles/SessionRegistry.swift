@@ -21,10 +21,15 @@ final class SessionRegistry: Sendable {
     var ending: Ending?
   }
 
-  private struct Entry {
+  /// A class, so that the dictionary's spare room costs a pointer each. Touched under the lock only.
+  private final class Entry {
     /// What was known when the link was made.
-    var link: Summary
-    var record: SessionRecord?
+    let link: Summary
+    let record: SessionRecord?
+    init(link: Summary, record: SessionRecord?) {
+      self.link = link
+      self.record = record
+    }
   }
 
   private struct State {

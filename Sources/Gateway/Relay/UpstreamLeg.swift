@@ -21,7 +21,7 @@ package protocol UpstreamOwner: AnyObject {
 /// over it. Used once; another attempt is another mint and another leg.
 package final class UpstreamLeg: StreamHandler {
   private let loop: Loop
-  private let minted: MintedConsole
+  private var minted: MintedConsole
   /// Strong until the leg is over, which breaks the cycle: a weak reference would cost every chunk of bytes.
   private var owner: (any UpstreamOwner)?
   private var machine: ConsoleUpstream
@@ -173,6 +173,7 @@ package final class UpstreamLeg: StreamHandler {
         timer?.cancel()
         timer = nil
         minted.loginOver()
+        minted = minted.spent
         isOpen = true
         owner?.upstreamOpened(self)
       case .failed(let failure):

@@ -229,6 +229,7 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
       rfb = RFBClientStream(viewOnly: grant.readOnly)
     }
     clock = SessionClock(policy: policy, startingAt: now)
+    self.minted = minted.spent
     record?.update {
       $0.state = .open
       $0.opened = Date()
