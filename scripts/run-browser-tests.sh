@@ -2,7 +2,9 @@
 # The browser tests against a real gateway in front of the embedded node.
 set -euo pipefail
 venv=$1
-program=${SALLYPORT:-$(ls -t .build/debug/sallyport .build/release/sallyport 2>/dev/null | head -n 1)}
+# The newer one, as in Tests/programs.
+program=${SALLYPORT:-.build/debug/sallyport}
+[ -n "${SALLYPORT:-}" ] || [ ! .build/release/sallyport -nt "$program" ] || program=.build/release/sallyport
 folder=$(mktemp -d)
 "$program" demo --json --port 0 >"$folder/demo.json" 2>"$folder/demo.log" &
 demo=$!

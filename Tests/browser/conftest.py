@@ -27,6 +27,14 @@ ARTEFACTS = pathlib.Path(os.environ.get("SALLYPORT_ARTEFACTS", HERE.parents[1] /
 PATIENCE = float(os.environ.get("SALLYPORT_PATIENCE", "30"))
 
 
+def pytest_collection_modifyitems(config, items):
+    """SALLYPORT_MOCK_ONLY leaves those tests that a real gateway has to skip."""
+    if os.environ.get("SALLYPORT_MOCK_ONLY"):
+        rest = [item for item in items if "mock" not in item.fixturenames]
+        config.hook.pytest_deselected(items=rest)
+        items[:] = [item for item in items if "mock" in item.fixturenames]
+
+
 class Gateway:
     def __init__(self, base, key, mock):
         self.base = base if base.endswith("/") else base + "/"
