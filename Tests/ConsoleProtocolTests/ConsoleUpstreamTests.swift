@@ -330,12 +330,12 @@ import Testing
     ] as [(TLSPolicy?, [UInt8])])
   func masks(_ tls: TLSPolicy?, _ mask: [UInt8]) throws {
     let machine = try Self.machine(.none, tls: tls)
-    for bytes in [machine.ping(), machine.close(code: 1000, reason: "x")] {
+    for bytes in [machine.writer.ping(), machine.writer.close(code: 1000, reason: "x")] {
       #expect(ClientFrame.all(bytes)?.map(\.mask) == [mask])
     }
-    var out = [UInt8](repeating: 0, count: machine.encodedSize(of: 3))
+    var out = [UInt8](repeating: 0, count: machine.writer.encodedSize(of: 3))
     let count = ([1, 2, 3] as [UInt8]).withUnsafeBytes { input in
-      out.withUnsafeMutableBytes { machine.encode(input, into: $0) }
+      out.withUnsafeMutableBytes { machine.writer.encode(input, into: $0) }
     }
     #expect(count == out.count)
     #expect(
@@ -346,14 +346,15 @@ import Testing
   func terminalInput() throws {
     let machine = try Self.machine(Self.terminalLogin, maximumFrame: 1000)
     var input = TerminalInput(maximumFrame: 1000)
-    var out = [UInt8](repeating: 0, count: machine.encodedSize(of: 1000))
-    #expect(out.withUnsafeMutableBytes { machine.encode(&input, at: .zero, into: $0) } == .idle)
+    var out = [UInt8](repeating: 0, count: machine.writer.encodedSize(of: 1000))
+    #expect(
+      out.withUnsafeMutableBytes { machine.writer.encode(&input, at: .zero, into: $0) } == .idle)
     input.open(at: .zero)
     let paste = [UInt8](repeating: 66, count: 2500)
     paste.withUnsafeBytes { input.enqueue($0) }
     var frames: [ClientFrame] = []
     loop: while true {
-      switch out.withUnsafeMutableBytes({ machine.encode(&input, at: .zero, into: $0) }) {
+      switch out.withUnsafeMutableBytes({ machine.writer.encode(&input, at: .zero, into: $0) }) {
       case .encoded(let count): frames += ClientFrame.all(Array(out[..<count])) ?? []
       case .wait(let until):
         #expect(until > .zero)

@@ -38,6 +38,10 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
   private var handshake: RFBViewerHandshake?
   private var rfb: RFBClientStream?
   private var upstreamPaused = false
+  /// When reading from PVE last rested: a flood may have piled up there since.
+  private var lastPaused: Duration?
+  private var skip: InterruptSkip?
+  private var skipTimer: LoopTimer?
   private var viewerPaused = false
 
   /// Input that waits for PVE before the viewer is held back.
@@ -249,9 +253,43 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
   package func upstream(_ leg: UpstreamLeg, received bytes: UnsafeMutableRawBufferPointer) {
     guard state == .open, let socket else { return }
     clock?.note(.received(.upstream), at: loop.now)
+    if skip != nil {
+      skip?.take(UnsafeRawBufferPointer(bytes), at: loop.now)
+      return
+    }
     record?.count(toViewer: bytes.count)
     socket.sendBinary(inPlace: bytes)
     credit?.note(sent: bytes.count)
+    adjustUpstream()
+  }
+
+  /// An interrupt was typed against a flood that a slow viewer held back: see ``InterruptSkip``.
+  private func beginSkip(at now: Duration) {
+    guard skip == nil, let paused = lastPaused, upstreamPaused || now - paused < .milliseconds(500)
+    else { return }
+    skip = InterruptSkip(at: now)
+    if upstreamPaused {
+      upstreamPaused = false
+      leg?.resumeReading()
+      clock?.note(.resumed(.upstream), at: now)
+    }
+    watchSkip()
+  }
+
+  private func watchSkip() {
+    guard state == .open, let skip else { return }
+    let now = loop.now
+    guard skip.isOver(at: now) else {
+      skipTimer = loop.schedule(after: skip.deadline - now) { [self] in watchSkip() }
+      return
+    }
+    self.skip = nil
+    skipTimer = nil
+    let shown = skip.shown()
+    guard !shown.isEmpty else { return }
+    record?.count(toViewer: shown.count)
+    socket?.sendBinary(shown)
+    credit?.note(sent: shown.count)
     adjustUpstream()
   }
 
@@ -272,7 +310,9 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     record?.count(fromViewer: bytes.count)
     if isTerminal {
       guard !isReadOnly else { return }
-      clock?.note(.input, at: loop.now)
+      let now = loop.now
+      clock?.note(.input, at: now)
+      if InterruptSkip.isInterrupt(UnsafeRawBufferPointer(bytes)) { beginSkip(at: now) }
       input?.enqueue(UnsafeRawBufferPointer(bytes))
       pumpInput()
     } else {
@@ -342,10 +382,11 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
 
   /// Holds PVE back while the viewer can't take more.
   private func adjustUpstream() {
-    guard state == .open, let leg, let socket else { return }
+    guard state == .open, skip == nil, let leg, let socket else { return }
     let full = socket.isBacklogged || credit?.shouldPause == true
     guard full != upstreamPaused else { return }
     upstreamPaused = full
+    lastPaused = loop.now
     if full {
       leg.pauseReading()
       clock?.note(.paused(.upstream), at: loop.now)
@@ -441,8 +482,10 @@ package final class ViewerSession: WebSocketHandler, UpstreamOwner {
     state = .ended
     timer?.cancel()
     inputTimer?.cancel()
+    skipTimer?.cancel()
     timer = nil
     inputTimer = nil
+    skipTimer = nil
     opening?.cancel()
     opening = nil
     record?.update {
