@@ -216,6 +216,15 @@ def test_several_viewers_in_turn(way):
     assert process.wait(15) == 130
 
 
+def test_ctrl_c_ends_it_while_a_viewer_looks(way):
+    process, card = vnc("web1", env=way)
+    line = Line(card["port"])
+    Screen(line).picture()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 130
+    line.close()
+
+
 def test_a_stopped_vm_has_no_screen(way):
     process, card = vnc("qemu/102", env=way)
     with socket.create_connection(("127.0.0.1", card["port"])) as line:
@@ -310,6 +319,36 @@ def test_secrets_from_files(node, tmp_path):
         "inventory", "--host", f"127.0.0.1:{node['port']}", "--fingerprint", node["fingerprint"], "--user", "totp@pve",
         "--password-file", str(password), "--totp-secret-file", str(totp), env=clean_environment())
     assert result.returncode == 0, result.stderr
+
+
+def test_ctrl_c_at_a_question_gives_the_terminal_back(node):
+    env = {**clean_environment(
+        SALLYPORT_PVE_HOST=f"127.0.0.1:{node['port']}", SALLYPORT_PVE_FINGERPRINT=node["fingerprint"]), "PS1": "ready> "}
+    shell = pexpect.spawn("/bin/sh", env=env, encoding="utf-8", timeout=30)
+    shell.expect("ready> ")
+    shell.sendline(f"{PROGRAM} inventory --user root@pam; echo status=$?")
+    shell.expect("Password of root@pam: ")
+    shell.send("secret\x03")
+    shell.expect("status=130")
+    assert "secret" not in shell.before
+    shell.sendline("stty -a")
+    shell.expect(" (-?)echo ")
+    assert shell.match.group(1) == ""
+    shell.close(force=True)
+
+
+def test_the_cluster_may_stand_in_front(way, gateway):
+    env = clean_environment(SALLYPORT_GATEWAY=gateway.url, SALLYPORT_API_KEY=gateway.key)
+    assert run("link", "test:qemu/100", env=env).returncode == 0
+    wrong = run("link", "other:qemu/100", env=env)
+    assert wrong.returncode == 20 and "unknown-cluster" in wrong.stderr
+
+
+def test_a_gateway_by_name(gateway):
+    """`localhost` may have two addresses, and the gateway listens on one."""
+    env = clean_environment(SALLYPORT_GATEWAY=gateway.url.replace("127.0.0.1", "localhost"), SALLYPORT_API_KEY=gateway.key)
+    result = run("console", "node/pve1", "--linger", "1", env=env, input="echo n$((1))\n")
+    assert result.returncode == 0 and "n1" in result.stdout, result.stderr
 
 
 def test_no_terminal_and_no_code_is_said(node):

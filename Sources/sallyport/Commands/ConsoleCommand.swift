@@ -71,7 +71,8 @@ struct ConsoleCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let target = try Parsing.target(target)
+    var connection = connection
+    let target = try Parsing.target(target, &connection)
     let console: Console = serial.flatMap { Console("serial\($0)") } ?? .terminal
     let size =
       size.flatMap(ConsoleCommand.terminalSize) ?? LocalTerminal.size
@@ -110,12 +111,23 @@ struct ConsoleCommand: AsyncParsableCommand {
 
 /// Arguments that several commands read.
 enum Parsing {
-  /// A target, or a usage error.
-  static func target(_ text: String) throws(Failure) -> Target {
+  /// A target, or a usage error. `CLUSTER:` in front chooses the cluster.
+  static func target(
+    _ text: String, _ connection: inout ConnectionOptions
+  ) throws(Failure) -> Target {
+    var text = text
+    if let colon = text.firstIndex(of: ":") {
+      let name = String(text[..<colon])
+      if let other = connection.cluster, other != name {
+        throw .usage("'\(text)' names the cluster '\(name)', and --cluster '\(other)'.")
+      }
+      connection.cluster = name
+      text = String(text[text.index(after: colon)...])
+    }
     do throws(Target.Malformed) {
       return try Target(text)
     } catch {
-      throw .usage("\(error)")
+      throw .usage("\(error).")
     }
   }
 

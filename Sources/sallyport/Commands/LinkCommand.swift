@@ -44,11 +44,12 @@ struct LinkCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
+    var connection = connection
+    let target = try Parsing.target(target, &connection)
     guard case .gateway(let address) = try connection.connection() else {
       throw Failure.usage(
         "Links are made by a gateway.", remedy: "Give --gateway URL, or run `sallyport serve`.")
     }
-    let target = try Parsing.target(target)
     let group = try Parsing.loops()
     let link = try await GatewayLink.create(
       LinkRequest(

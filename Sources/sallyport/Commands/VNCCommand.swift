@@ -55,16 +55,17 @@ struct VNCCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let target = try Parsing.target(target)
+    var connection = connection
+    let target = try Parsing.target(target, &connection)
     let source = try connection.connection().source
     let group = try Parsing.loops()
     let loop = group.next()
-    let doors = AsyncStream.makeStream(of: ScreenDoor.Event.self)
+    let doors = AsyncStream.makeStream(of: Int32.self)
     let opened: Int = try await withCheckedThrowingContinuation { done in
       loop.execute {
         do throws(LoopError) {
           done.resume(
-            returning: try ScreenDoor.open(on: loop, port: port, events: doors.continuation))
+            returning: try ScreenDoor.open(on: loop, port: port, viewers: doors.continuation))
         } catch {
           done.resume(
             throwing: Failure(
@@ -86,6 +87,12 @@ struct VNCCommand: AsyncParsableCommand {
       }
     }
     defer { if viewer?.isRunning == true { viewer?.terminate() } }
+    let started = viewer?.processIdentifier
+    Task {
+      let signal = await Signals.first(of: [SIGINT, SIGTERM, SIGHUP])
+      if let started { kill(started, SIGTERM) }
+      Glibc.exit(128 + signal)
+    }
     try await serve(doors.stream, target, source, loop)
     group.shutdown()
     await source.close()
@@ -93,30 +100,25 @@ struct VNCCommand: AsyncParsableCommand {
 
   /// Serves one viewer after the other.
   private func serve(
-    _ events: AsyncStream<ScreenDoor.Event>, _ target: Target, _ source: any ConsoleSource,
-    _ loop: Loop
+    _ viewers: AsyncStream<Int32>, _ target: Target, _ source: any ConsoleSource, _ loop: Loop
   ) async throws {
-    for await event in events {
-      switch event {
-      case .signal(let number): throw ExitCode(128 + number)
-      case .viewer(let descriptor):
-        let ending: Ending
-        do {
-          let pending = try await source.line(
-            to: target, console: .vnc, size: nil, readOnly: readOnly, on: loop)
-          ending = await ScreenSession.run(pending, viewer: descriptor)
-        } catch let failure as Failure where keep {
-          close(descriptor)
-          printError(failure.text)
-          continue
-        }
-        if ending.kind == .viewerLeft {
-          if !keep { return }
-        } else if keep {
-          printError(Failure(ending).text)
-        } else {
-          throw Failure(ending)
-        }
+    for await descriptor in viewers {
+      let ending: Ending
+      do {
+        let pending = try await source.line(
+          to: target, console: .vnc, size: nil, readOnly: readOnly, on: loop)
+        ending = await ScreenSession.run(pending, viewer: descriptor)
+      } catch let failure as Failure where keep {
+        close(descriptor)
+        printError(failure.text)
+        continue
+      }
+      if ending.kind == .viewerLeft {
+        if !keep { return }
+      } else if keep {
+        printError(Failure(ending).text)
+      } else {
+        throw Failure(ending)
       }
     }
   }
@@ -124,25 +126,15 @@ struct VNCCommand: AsyncParsableCommand {
 
 /// The listening port, and whoever comes to it.
 enum ScreenDoor {
-  /// What happens at it.
-  enum Event: Sendable {
-    /// Somebody connected.
-    case viewer(Int32)
-    /// The command is to end.
-    case signal(Int32)
-  }
-
-  /// Opens the port for the rest of the process's life; gives its number. Loop thread only.
+  /// Opens the port until the stream's reader has gone; gives its number. Loop thread only.
   static func open(
-    on loop: Loop, port: Int, events: AsyncStream<Event>.Continuation
+    on loop: Loop, port: Int, viewers: AsyncStream<Int32>.Continuation
   ) throws(LoopError) -> Int {
     let listener = try Listener.tcp(on: loop, address: .loopback(port: port)) { descriptor, _ in
-      events.yield(.viewer(descriptor))
+      viewers.yield(descriptor)
     }
-    let signals = SignalWatcher(on: loop, [SIGINT, SIGTERM, SIGHUP]) { events.yield(.signal($0)) }
-    // The listener's and watcher's owner is the stream's continuation.
-    let kept = OnLoop((listener, signals), loop: loop)
-    events.onTermination = { _ in kept.execute { $0.0.close() } }
+    let kept = OnLoop(listener, loop: loop)
+    viewers.onTermination = { _ in kept.execute { $0.close() } }
     return listener.port
   }
 }

@@ -12,6 +12,8 @@ final class GatewayCall: StreamHandler {
   private var done: CheckedContinuation<Outcome, Never>?
   private var stream: EventLoop.Stream?
   private var timer: LoopTimer?
+  private var remaining: [SocketAddress] = []
+  private var tls: TLSContext?
 
   /// More than this is no answer of a gateway, in bytes.
   private static let maximumAnswer = 32 << 20
@@ -58,14 +60,19 @@ final class GatewayCall: StreamHandler {
     timer = loop.schedule(after: .seconds(60)) {
       self.finish(.failure(self.address.unreachable(.connectTimedOut)))
     }
-    guard let first = addresses.first else {
-      return finish(.failure(address.unreachable(.connectFailed("it has no address"))))
-    }
+    remaining = addresses
+    self.tls = tls
+    connectNext(on: loop, after: .connectFailed("it has no address"))
+  }
+
+  /// Tries the next address: `localhost` has two as a rule, and a gateway listens on one.
+  private func connectNext(on loop: Loop, after end: StreamEnd) {
+    guard !remaining.isEmpty else { return finish(.failure(address.unreachable(end))) }
     do {
       stream = try Stream.connect(
-        on: loop, to: first, tls: tls, serverName: address.host, handler: self)
+        on: loop, to: remaining.removeFirst(), tls: tls, serverName: address.host, handler: self)
     } catch {
-      finish(.failure(address.unreachable(.connectFailed("\(error)"))))
+      connectNext(on: loop, after: .connectFailed("\(error)"))
     }
   }
 
@@ -82,7 +89,10 @@ final class GatewayCall: StreamHandler {
   func streamDrained(_ stream: EventLoop.Stream) {}
 
   func streamClosed(_ stream: EventLoop.Stream, _ end: StreamEnd) {
-    finish(answer(atEnd: true) ?? .failure(address.unreachable(end)))
+    if let answer = answer(atEnd: true) { return finish(answer) }
+    // Until it is connected nothing was sent.
+    if case .connectFailed = end { return connectNext(on: stream.loop, after: end) }
+    finish(.failure(address.unreachable(end)))
   }
 
   private func finish(_ outcome: Outcome) {

@@ -13,7 +13,7 @@ final class GatewayLine: ConsoleLine, StreamHandler {
   private let token: Secret
   private let size: TerminalSize?
   private let loop: Loop
-  private let addresses: [SocketAddress]
+  private var addresses: [SocketAddress]
   private let tls: TLSContext?
   private weak var user: (any ConsoleLineUser)?
   private var state = State.upgrading
@@ -52,14 +52,19 @@ final class GatewayLine: ConsoleLine, StreamHandler {
       expectedAccept: accept)
   }
 
-  func start() {
+  func start() { connect(after: .connectFailed("it has no address")) }
+
+  /// Tries the next address.
+  private func connect(after end: StreamEnd) {
+    guard !addresses.isEmpty else {
+      loop.schedule(after: .zero) { self.fail(self.address.unreachable(end)) }
+      return
+    }
     do {
-      guard let first = addresses.first else { throw LoopError.badAddress(address.host) }
       stream = try Stream.connect(
-        on: loop, to: first, tls: tls, serverName: address.host, handler: self)
+        on: loop, to: addresses.removeFirst(), tls: tls, serverName: address.host, handler: self)
     } catch {
-      let reason = "\(error)"
-      loop.schedule(after: .zero) { self.fail(self.address.unreachable(.connectFailed(reason))) }
+      connect(after: .connectFailed("\(error)"))
     }
   }
 
@@ -124,7 +129,10 @@ final class GatewayLine: ConsoleLine, StreamHandler {
 
   func streamClosed(_ stream: EventLoop.Stream, _ end: StreamEnd) {
     guard state != .over else { return }
-    if state == .upgrading { return fail(address.unreachable(end)) }
+    if state == .upgrading {
+      if case .connectFailed = end { return connect(after: end) }
+      return fail(address.unreachable(end))
+    }
     finish(
       ending
         ?? Ending(

@@ -32,23 +32,33 @@ enum SecretSource {
     guard terminal >= 0 else { return nil }
     defer { close(terminal) }
     var settings = termios()
-    let hidden = tcgetattr(terminal, &settings) == 0
+    let isTerminal = tcgetattr(terminal, &settings) == 0
     let shown = settings
-    if hidden {
-      settings.c_lflag &= ~tcflag_t(ECHO)
+    if isTerminal {
+      // Without ISIG: a Ctrl-C arrives as a byte, and the settings come back before the process ends.
+      settings.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
       tcsetattr(terminal, TCSAFLUSH, &settings)
     }
     writeAll(terminal, Array(question.utf8))
     var line: [UInt8] = []
     var byte: UInt8 = 0
-    while read(terminal, &byte, 1) == 1, byte != 10, byte != 13, line.count < 4096 {
-      line.append(byte)
+    while read(terminal, &byte, 1) == 1, byte != 10, byte != 13, byte != 4, byte != 3,
+      line.count < 4096
+    {
+      switch byte {
+      case 8, 127:
+        // A whole character: its continuation bytes and its first.
+        while let last = line.popLast(), last & 0xc0 == 0x80 {}
+      case 21: line = []
+      default: line.append(byte)
+      }
     }
-    if hidden {
+    if isTerminal {
       var back = shown
       tcsetattr(terminal, TCSAFLUSH, &back)
       writeAll(terminal, [10])
     }
+    if byte == 3 { exit(130) }
     let text = String(decoding: line, as: UTF8.self)
     return text.isEmpty ? nil : Secret(text)
   }
