@@ -5,12 +5,16 @@ import Synchronization
 /// follow it; time-outs (the 10 s of a listener, the 5 s of an idle connection) don't.
 public final class SimulatorClock: Sendable {
   private let offset = Mutex(0)
+  private let standing: Int?
 
   /// A clock that agrees with the machine's.
-  public init() {}
+  public init() { standing = nil }
+
+  /// A clock that stands at a time (seconds since 1970) and moves only when told.
+  public init(standingAt seconds: Int) { standing = seconds }
 
   /// Seconds since 1970.
-  public var now: Int { time(nil) + offset.withLock { $0 } }
+  public var now: Int { (standing ?? time(nil)) + offset.withLock { $0 } }
 
   /// Moves the clock, forwards or backwards.
   public func advance(seconds: Int) { offset.withLock { $0 += seconds } }
