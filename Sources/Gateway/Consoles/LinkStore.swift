@@ -87,7 +87,9 @@ final class LinkStore: Sendable {
   func withdraw(id: String) -> Bool {
     links.withLock { links in
       guard
-        let found = links.all.first(where: { $0.value.grant?.id == id && $0.value.state == .waiting }
+        let found = links.all.first(where: {
+          $0.value.grant?.id == id && $0.value.state == .waiting
+        }
         )
       else { return false }
       var link = found.value
