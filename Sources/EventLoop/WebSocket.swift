@@ -20,8 +20,9 @@ public protocol WebSocketHandler: AnyObject {
 
 /// The server's end of a websocket. It belongs to one loop and is touched on its thread only.
 ///
-/// Every send takes all; what the kernel refuses is kept by libwebsockets, so a caller that sees ``isBacklogged``
-/// stops its source until `webSocketDrained`.
+/// Every send takes all; what the kernel refuses is kept, so a caller that sees ``isBacklogged`` stops its source until
+/// `webSocketDrained`. What is sent meanwhile all the same (a ping, a last frame) waits in a queue of ours: 4.1.6 loses
+/// its place in a frame when it is given a message while it still holds a part of another.
 public final class WebSocket {
   /// The loop that owns it.
   public let loop: Loop
@@ -31,7 +32,11 @@ public final class WebSocket {
   private var peerClose: (code: UInt16, reason: String)?
   private var killer: LoopTimer?
   private var paused = false
+  private var queue: [(bytes: [UInt8], kind: lws_write_protocol)] = []
+  private var queued = 0
   private static let prefix = 16  // LWS_PRE
+  /// More than this in the queue means that the viewer asks (for pongs, say) and never reads.
+  private static let bound = 4 << 20
 
   init(wsi: OpaquePointer, loop: Loop, handler: any WebSocketHandler) {
     self.wsi = wsi
@@ -45,12 +50,16 @@ public final class WebSocket {
   /// Whether the kernel has refused bytes that are now kept in memory.
   public var isBacklogged: Bool {
     guard let wsi else { return false }
-    return lws_partial_buffered(wsi) != 0
+    return !queue.isEmpty || lws_partial_buffered(wsi) != 0
   }
 
   /// Sends one binary message out of a buffer of which the 16 bytes in front may be overwritten.
   public func sendBinary(inPlace bytes: UnsafeMutableRawBufferPointer) {
     guard let wsi, closing == nil, let base = bytes.baseAddress, !bytes.isEmpty else { return }
+    guard !isBacklogged else {
+      enqueue(Array(bytes), LWS_WRITE_BINARY)
+      return
+    }
     let p = base.assumingMemoryBound(to: UInt8.self)
     _ = lws_write(wsi, p, bytes.count, LWS_WRITE_BINARY)
     if lws_partial_buffered(wsi) != 0 { lws_callback_on_writable(wsi) }
@@ -66,7 +75,26 @@ public final class WebSocket {
   public func sendPing() { send([0x73, 0x70], LWS_WRITE_PING) }
 
   private func send(_ bytes: [UInt8], _ kind: lws_write_protocol) {
-    guard let wsi, closing == nil else { return }
+    guard closing == nil, wsi != nil else { return }
+    if isBacklogged {
+      enqueue(bytes, kind)
+    } else {
+      write(bytes, kind)
+    }
+  }
+
+  private func enqueue(_ bytes: [UInt8], _ kind: lws_write_protocol) {
+    queued += bytes.count + 64
+    guard queued <= WebSocket.bound else {
+      kill()
+      return
+    }
+    queue.append((bytes, kind))
+    if let wsi { lws_callback_on_writable(wsi) }
+  }
+
+  private func write(_ bytes: [UInt8], _ kind: lws_write_protocol) {
+    guard let wsi else { return }
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: bytes.count + WebSocket.prefix) {
       room in
       guard let base = room.baseAddress else { return }
@@ -115,6 +143,20 @@ public final class WebSocket {
   /// -1 ends the connection.
   func writable() -> Int32 {
     guard let wsi else { return -1 }
+    if !queue.isEmpty {
+      let waiting = queue
+      var sent = 0
+      while sent < waiting.count, lws_partial_buffered(wsi) == 0 {
+        queued -= waiting[sent].bytes.count + 64
+        write(waiting[sent].bytes, waiting[sent].kind)
+        sent += 1
+      }
+      queue.removeFirst(sent)
+      if isBacklogged {
+        lws_callback_on_writable(wsi)
+        return 0
+      }
+    }
     if let closing {
       var reason = Array(closing.reason.utf8.prefix(123))
       reason.withUnsafeMutableBufferPointer {

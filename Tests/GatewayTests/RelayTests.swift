@@ -453,6 +453,85 @@ struct RelayTests {
     #expect(await happens { viewer.seen.now.hash.count > resting + 400 << 10 })
   }
 
+  @Test("Ctrl-C against a flood shows the prompt soon: what piled up upstream is skipped and said")
+  func interrupt() async throws {
+    let sent = Shared(0)
+    let block = Array(String(repeating: "y\r\n", count: 10_000).utf8)
+    // As pveproxy does: the node's side takes everything the program writes, whether it is read or not.
+    @Sendable func flood(_ c: ScriptedNode.Connection) {
+      for _ in 0..<1000 { c.send(block) }
+      sent.withLock { $0 += 1000 * block.count }
+    }
+    var script = Self.termproxy { c, bytes in
+      guard bytes.contains(3) else { return }
+      c.send(Array("^C\r\nroot@pve1:~# ".utf8))
+    }
+    let first = script.onData
+    script.onData = { c, bytes in
+      first?(c, bytes)
+      if c.note == 1, sent.now == 0 { flood(c) }
+    }
+    let bench = try await RelayBench(console: .terminal, script: script)
+    defer { bench.stop() }
+    let viewer = try await bench.viewer(acks: true)
+    #expect(await happens { viewer.seen.now.data.count >= 512 << 10 })
+    let before = viewer.seen.now.data.count
+    viewer.send([3])
+    #expect(
+      await happens {
+        String(decoding: viewer.seen.now.data.suffix(40), as: UTF8.self).hasSuffix("root@pve1:~# ")
+      })
+    // The flood was 30 MB; a few KiB of it came, and the word about the rest.
+    let after = viewer.seen.now.data
+    #expect(after.count - before < 256 << 10)
+    #expect(String(decoding: after.suffix(6000), as: UTF8.self).contains("of output skipped"))
+  }
+
+  @Test("pings, pongs and notices that are due while the viewer's socket is full don't break its frames")
+  func interleaved() async throws {
+    var limits = RelayBench.fastLimits
+    limits.pingInterval = .milliseconds(20)
+    limits.deadAfter = .seconds(60)
+    let total = 24 << 20
+    let block = (0..<30_000).map { UInt8(truncatingIfNeeded: ($0 &* 40_503) >> 6) }
+    let sent = Shared(StreamHash())
+    @Sendable func more(_ c: ScriptedNode.Connection) {
+      while c.pendingBytes == 0, sent.now.count < total {
+        sent.withLock { sum in block.withUnsafeBytes { sum.add($0) } }
+        c.send(block)
+      }
+    }
+    var script = Self.termproxy()
+    let first = script.onData
+    script.onData = { c, bytes in
+      first?(c, bytes)
+      if c.note == 1 { more(c) }
+    }
+    script.onDrained = { more($0) }
+    let bench = try await RelayBench(console: .terminal, limits: limits, script: script)
+    defer { bench.stop() }
+    let viewer = try await bench.viewer(keeps: false)
+    #expect(await happens { viewer.seen.now.isReady })
+    // Stops and goes: every time the gateway's socket fills, and pings and pongs are due meanwhile.
+    var id = 0
+    while viewer.seen.now.hash.count < total, viewer.seen.now.violation == nil, id < 400 {
+      viewer.pause(true)
+      for _ in 0..<5 {
+        id += 1
+        viewer.send(text: "{\"type\":\"ping\",\"id\":\(id)}")
+      }
+      try await Task.sleep(for: .milliseconds(60))
+      viewer.pause(false)
+      try await Task.sleep(for: .milliseconds(3))
+    }
+    #expect(await happens { viewer.seen.now.hash.count >= total || viewer.seen.now.violation != nil })
+    #expect(viewer.seen.now.violation == nil)
+    #expect(viewer.seen.now.hash == sent.now)
+    let asked = id
+    #expect(await happens { viewer.seen.now.texts.filter { $0.contains("pong") }.count == asked })
+    #expect(viewer.seen.now.pings > 10)
+  }
+
   @Test(
     "idle limit, maximum duration, a dead viewer and an operator each end a session by their kind")
   func limits() async throws {
