@@ -16,12 +16,12 @@ help: ## What there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 deps: ## Debian packages for the build, and the browser's libraries
-	@scripts/apt-install.sh $(BUILD_PACKAGES)
+	@.ci/apt-install.sh $(BUILD_PACKAGES)
 	@python3 web/fetch-vendor.py
 
 test-deps: deps ## … and what the tests and the benchmark need
-	@scripts/apt-install.sh $(TEST_PACKAGES)
-	@scripts/python-env.sh $(VENV) Tests/requirements.txt
+	@.ci/apt-install.sh $(TEST_PACKAGES)
+	@.ci/python-env.sh $(VENV) Tests/requirements.txt
 
 build: deps ## The program, optimised: .build/release/sallyport
 	swift build -c release --product sallyport
@@ -37,14 +37,14 @@ lint: ## The formatter's opinion of every Swift file
 	@echo "lint: every Swift file is formatted"
 
 test: test-deps ## Every test: Swift's, programs not ours, browsers
-	@scripts/run-tests.sh $(VENV)
+	@.ci/run-tests.sh $(VENV)
 
 bench: test-deps build ## The relay beside HAProxy, nginx and websockify (about 25 minutes)
 	$(PYTHON) Benchmarks/run.py $(BENCH_FLAGS)
 
 sanitize: deps ## The Swift tests under the thread and the address sanitizer
-	@scripts/sanitize.sh thread
-	@scripts/sanitize.sh address
+	@.ci/sanitize.sh thread
+	@.ci/sanitize.sh address
 
 clean: ## Build products and the Python environment; not what is installed
 	rm -rf .build .build-thread .build-address $(VENV) artefacts

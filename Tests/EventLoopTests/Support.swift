@@ -63,8 +63,7 @@ struct TestCertificate {
   let keyFile: String
 
   init() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let folder = try testFolder()
     certificateFile = folder.appendingPathComponent("cert.pem").path
     keyFile = folder.appendingPathComponent("key.pem").path
     let process = Process()
@@ -96,4 +95,18 @@ final class Shared<T: Sendable>: Sendable {
       return result
     }
   }
+}
+
+/// A folder of this process's that is gone when it ends.
+func testFolder() throws -> URL {
+  let base = FileManager.default.temporaryDirectory.appendingPathComponent(
+    "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
+  atexit {
+    let mine = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
+    try? FileManager.default.removeItem(at: mine)
+  }
+  let folder = base.appendingPathComponent(UUID().uuidString)
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  return folder
 }

@@ -487,7 +487,9 @@ struct RelayTests {
     #expect(String(decoding: after.suffix(6000), as: UTF8.self).contains("of output skipped"))
   }
 
-  @Test("pings, pongs and notices that are due while the viewer's socket is full don't break its frames")
+  @Test(
+    "pings, pongs and notices that are due while the viewer's socket is full don't break its frames"
+  )
   func interleaved() async throws {
     var limits = RelayBench.fastLimits
     limits.pingInterval = .milliseconds(20)
@@ -524,7 +526,8 @@ struct RelayTests {
       viewer.pause(false)
       try await Task.sleep(for: .milliseconds(3))
     }
-    #expect(await happens { viewer.seen.now.hash.count >= total || viewer.seen.now.violation != nil })
+    #expect(
+      await happens { viewer.seen.now.hash.count >= total || viewer.seen.now.violation != nil })
     #expect(viewer.seen.now.violation == nil)
     #expect(viewer.seen.now.hash == sent.now)
     let asked = id
@@ -631,8 +634,7 @@ struct Certificate {
   let key: String
   let file: String
   init() throws {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
-    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let folder = try testFolder()
     file = folder.appendingPathComponent("cert.pem").path
     let keyFile = folder.appendingPathComponent("key.pem").path
     let process = Process()
@@ -649,4 +651,18 @@ struct Certificate {
     pem = try String(contentsOfFile: file, encoding: .utf8)
     key = try String(contentsOfFile: keyFile, encoding: .utf8)
   }
+}
+
+/// A folder of this process's that is gone when it ends.
+func testFolder() throws -> URL {
+  let base = FileManager.default.temporaryDirectory.appendingPathComponent(
+    "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
+  atexit {
+    let mine = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
+    try? FileManager.default.removeItem(at: mine)
+  }
+  let folder = base.appendingPathComponent(UUID().uuidString)
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  return folder
 }

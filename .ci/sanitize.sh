@@ -7,9 +7,10 @@ log=artefacts/sanitize-$kind.log
 mkdir -p artefacts
 # Leaks: Swift's metadata and the runtime's caches live as long as the process.
 export ASAN_OPTIONS=detect_leaks=0
+export TSAN_OPTIONS=suppressions=$PWD/Tests/thread-sanitizer.suppressions
 echo "== $kind sanitizer"
 swift build --build-tests --sanitize="$kind" --scratch-path ".build-$kind" >"$log" 2>&1 || { tail -n 30 "$log"; exit 1; }
-swift test --skip-build --sanitize="$kind" --scratch-path ".build-$kind" --disable-xctest \
+swift test --skip-build --sanitize="$kind" --scratch-path ".build-$kind" --disable-xctest --no-parallel \
   --filter "$suites" >"$log" 2>&1
 status=$?
 reports=$(grep -cE 'WARNING: ThreadSanitizer|ERROR: AddressSanitizer' "$log")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes the pictures of docs/images from the real page: a headless Chromium on `sallyport demo`.
 
-    .build-venv/bin/python scripts/screenshots.py
+    .build-venv/bin/python .ci/screenshots.py
 """
 
 import io

@@ -6,7 +6,12 @@ venv=$1
 program=${SALLYPORT:-.build/debug/sallyport}
 [ -n "${SALLYPORT:-}" ] || [ ! .build/release/sallyport -nt "$program" ] || program=.build/release/sallyport
 folder=$(mktemp -d)
-"$program" demo --json --port 0 >"$folder/demo.json" 2>"$folder/demo.log" &
+qemu=()
+if command -v qemu-system-x86_64 >/dev/null; then
+  qemu=(--with-qemu)
+  export SALLYPORT_QEMU=1
+fi
+"$program" demo --json --port 0 "${qemu[@]}" >"$folder/demo.json" 2>"$folder/demo.log" &
 demo=$!
 trap 'kill $demo 2>/dev/null || true; wait $demo 2>/dev/null || true; rm -rf "$folder"' EXIT
 for _ in $(seq 100); do

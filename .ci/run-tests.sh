@@ -22,7 +22,7 @@ run "Build" build.log swift build --build-tests
 run "Swift tests" swift-tests.log swift test --skip-build --disable-xctest
 run "Programs not ours" programs.log "$venv/bin/python" -m pytest Tests/programs -q --color=no
 if compgen -G 'Tests/browser/test_*.py' >/dev/null; then
-  run "Browser" browser.log scripts/run-browser-tests.sh "$venv"
+  run "Browser" browser.log .ci/run-browser-tests.sh "$venv"
   # Faults that only a gateway of straw makes.
   run "Browser, faults" browser-faults.log env SALLYPORT_MOCK_ONLY=1 "$venv/bin/python" -m pytest Tests/browser -q --color=no
 fi
