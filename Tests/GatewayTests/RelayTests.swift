@@ -298,7 +298,7 @@ struct RelayTests {
   func badViewers() async throws {
     func run(
       _ name: String, first: String?, kind: Ending.Kind, mints: Int,
-      _ then: (ViewerClient) -> Void = { _ in }
+      _ then: (ViewerClient) async throws -> Void = { _ in }
     )
       async throws
     {
@@ -307,7 +307,7 @@ struct RelayTests {
       let viewer = ViewerClient(on: bench.other.loops[0], first: first)
       try await viewer.connect(port: bench.server.port)
       #expect(await happens { viewer.seen.now.status.contains("101") })
-      then(viewer)
+      try await then(viewer)
       #expect(await happens { viewer.seen.now.close != nil }, "\(name)")
       #expect(viewer.seen.now.close?.code == kind.closeCode, "\(name): \(viewer.seen.now)")
       #expect(bench.services.mints.load(ordering: .relaxed) == mints, "\(name)")
@@ -331,7 +331,7 @@ struct RelayTests {
       first: "{\"type\":\"open\",\"token\":\"good\",\"columns\":80,\"rows\":24,\"acks\":true}",
       kind: .viewerViolation, mints: 1
     ) { viewer in
-      Thread.sleep(forTimeInterval: 0.3)
+      #expect(await happens { viewer.seen.now.isReady })
       viewer.send(text: "{\"type\":\"ack\",\"bytes\":999999}")
     }
   }

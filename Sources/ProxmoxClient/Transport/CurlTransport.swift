@@ -24,6 +24,8 @@ final class CurlTransport: Sendable {
 
   /// Sends one request and waits for its whole answer. Cancelling the Swift task closes the transfer's connection.
   func send(_ request: HTTPRequest) async -> Result<HTTPAnswer, TransportFailure> {
+    // Once the start is posted, a request is on its way before a cancellation can be.
+    guard !Task.isCancelled else { return .failure(.cancelled) }
     let id = core.newID()
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
