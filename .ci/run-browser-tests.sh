@@ -23,5 +23,6 @@ read -r SALLYPORT_URL SALLYPORT_KEY < <("$venv/bin/python" -c '
 import json, sys
 demo = json.loads(open(sys.argv[1]).readline())
 print(demo["url"], demo["key"])' "$folder/demo.json")
+export SALLYPORT_NODE="$folder/demo.json"
 export SALLYPORT_URL SALLYPORT_KEY SALLYPORT="$program"
 "$venv/bin/python" -m pytest Tests/browser -q --color=no
