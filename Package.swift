@@ -63,7 +63,8 @@ let package = Package(
     .testTarget(
       name: "ConsoleProtocolTests", dependencies: ["ConsoleProtocol"], swiftSettings: strict),
     .testTarget(
-      name: "EventLoopTests", dependencies: ["EventLoop", "CSallyport"], swiftSettings: strict),
+      name: "EventLoopTests", dependencies: ["EventLoop", "CSallyport", "TestSupport"],
+      swiftSettings: strict),
     .testTarget(
       name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "COpenSSL", "CSallyport"],
       resources: [.copy("Fixtures")], swiftSettings: strict),

@@ -1,6 +1,7 @@
 import ConsoleProtocol
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import EventLoop

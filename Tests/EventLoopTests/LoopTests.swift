@@ -1,6 +1,7 @@
 import CSallyport
 import ConsoleProtocol
 import Foundation
+import TestSupport
 import Testing
 
 @testable import EventLoop

@@ -1,6 +1,7 @@
 import ConsoleProtocol
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import EventLoop
@@ -53,60 +54,4 @@ extension Loop {
       execute { c.resume(with: Result { try body() }) }
     }
   }
-}
-
-/// A self-signed certificate for `localhost` and 127.0.0.1, made by the openssl program.
-struct TestCertificate {
-  let pem: String
-  let key: String
-  let certificateFile: String
-  let keyFile: String
-
-  init() throws {
-    let folder = try testFolder()
-    certificateFile = folder.appendingPathComponent("cert.pem").path
-    keyFile = folder.appendingPathComponent("key.pem").path
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-    process.arguments = [
-      "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-      "-days",
-      "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-      "-keyout",
-      keyFile, "-out", certificateFile,
-    ]
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    pem = try String(contentsOfFile: certificateFile, encoding: .utf8)
-    key = try String(contentsOfFile: keyFile, encoding: .utf8)
-  }
-}
-
-/// A value behind a lock, to be captured by many closures.
-final class Shared<T: Sendable>: Sendable {
-  private let value: Mutex<T>
-  init(_ value: T) { self.value = Mutex(value) }
-  func withLock<R: Sendable>(_ body: @Sendable (inout T) -> R) -> R {
-    value.withLock { v in
-      var copy = v
-      let result = body(&copy)
-      v = copy
-      return result
-    }
-  }
-}
-
-/// A folder of this process's that is gone when it ends.
-func testFolder() throws -> URL {
-  let base = FileManager.default.temporaryDirectory.appendingPathComponent(
-    "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
-  atexit {
-    let mine = FileManager.default.temporaryDirectory.appendingPathComponent(
-      "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
-    try? FileManager.default.removeItem(at: mine)
-  }
-  let folder = base.appendingPathComponent(UUID().uuidString)
-  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  return folder
 }

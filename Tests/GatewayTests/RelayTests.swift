@@ -259,7 +259,7 @@ struct RelayTests {
   @Test(
     "another certificate than the pinned one ends as tls-untrusted before the credential is sent")
   func untrusted() async throws {
-    let certificate = try Certificate()
+    let certificate = try TestCertificate()
     let wrong = try #require(Fingerprint(bytes: [UInt8](repeating: 1, count: 32)))
     let bench = try await RelayBench(
       console: .terminal,
@@ -275,12 +275,12 @@ struct RelayTests {
 
   @Test("over verified TLS the mask is zero, and bytes arrive as they are")
   func verified() async throws {
-    let certificate = try Certificate()
+    let certificate = try TestCertificate()
     let inputs = Shared<[String]>([])
     let bench = try await RelayBench(
       console: .terminal,
       nodeTLS: TLSContext.server(certificatePEM: certificate.pem, keyPEM: Secret(certificate.key)),
-      policy: TLSPolicy(trust: .caFile(certificate.file)),
+      policy: TLSPolicy(trust: .caFile(certificate.certificateFile)),
       script: Self.termproxy { c, bytes in
         inputs.withLock { $0.append(String(decoding: bytes, as: UTF8.self)) }
         c.send(Array("seen".utf8))
@@ -626,43 +626,4 @@ extension [UInt8] {
     }
     return nil
   }
-}
-
-/// A self-signed certificate for 127.0.0.1, made by the openssl program.
-struct Certificate {
-  let pem: String
-  let key: String
-  let file: String
-  init() throws {
-    let folder = try testFolder()
-    file = folder.appendingPathComponent("cert.pem").path
-    let keyFile = folder.appendingPathComponent("key.pem").path
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-    process.arguments = [
-      "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-      "-days",
-      "2", "-subj", "/CN=pve1", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout",
-      keyFile, "-out", file,
-    ]
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    pem = try String(contentsOfFile: file, encoding: .utf8)
-    key = try String(contentsOfFile: keyFile, encoding: .utf8)
-  }
-}
-
-/// A folder of this process's that is gone when it ends.
-func testFolder() throws -> URL {
-  let base = FileManager.default.temporaryDirectory.appendingPathComponent(
-    "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
-  atexit {
-    let mine = FileManager.default.temporaryDirectory.appendingPathComponent(
-      "sallyport-tests-\(ProcessInfo.processInfo.processIdentifier)")
-    try? FileManager.default.removeItem(at: mine)
-  }
-  let folder = base.appendingPathComponent(UUID().uuidString)
-  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  return folder
 }
