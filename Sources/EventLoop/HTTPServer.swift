@@ -71,14 +71,14 @@ public final class HTTPServer: Sendable {
       let result: Result<Void, LoopError> = await withCheckedContinuation { continuation in
         loop.execute {
           do throws(LoopError) {
-            guard loop.inside.httpServers.isEmpty else {
+            guard loop.inside.http == nil else {
               throw .system(call: "HTTPServer", on: "this loop", reason: "it serves one already")
             }
             let http = try LoopHTTP(loop: loop, options: options, handler: handler)
             http.listener = try Listener.adopt(on: loop, socket: socket) { [weak http] fd, peer in
               if let http { http.adopt(fd, peer: peer) } else { close(fd) }
             }
-            loop.inside.httpServers.append(http)
+            loop.inside.http = http
             continuation.resume(returning: .success(()))
           } catch {
             continuation.resume(returning: .failure(error))
@@ -92,7 +92,7 @@ public final class HTTPServer: Sendable {
   /// Accepts no new connections; those that are open go on.
   public func stopAccepting() {
     for loop in group.loops {
-      loop.execute { for http in loop.inside.httpServers { http.listener?.close() } }
+      loop.execute { loop.inside.http?.listener?.close() }
     }
   }
 }

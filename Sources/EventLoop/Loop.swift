@@ -38,7 +38,7 @@ public final class Loop: @unchecked Sendable {
     var armedFor: Duration?
     var later: [() -> Void] = []
     var stopping = false
-    var httpServers: [LoopHTTP] = []
+    var http: LoopHTTP?
   }
 
   /// The position of this loop in its group.
@@ -331,8 +331,8 @@ public final class Loop: @unchecked Sendable {
     }
     inside.context = nil
     while inside.timers.popMin() != nil {}
-    for server in inside.httpServers { server.loopEnded() }
-    inside.httpServers = []
+    inside.http?.loopEnded()
+    inside.http = nil
     close(inside.epoll)
     close(inside.timerDescriptor)
     close(wakeDescriptor)

@@ -123,11 +123,8 @@ final class LoopHTTP {
     request.body.reserveCapacity(length)
     let exchange = Exchange(id: nextID, request: request)
     exchanges[wsi] = exchange
-    if length == 0 {
-      dispatch(wsi, exchange)
-      // With a body method and no body, libwebsockets waits for one unless told that the length is zero.
-      return 0
-    }
+    // Without a body the request is complete; libwebsockets then reports no body, or an empty one, which is ignored.
+    if length == 0 { dispatch(wsi, exchange) }
     return 0
   }
 
@@ -338,9 +335,7 @@ private func httpCallback(
   _ wsi: OpaquePointer?, _ reason: lws_callback_reasons, _ user: UnsafeMutableRawPointer?,
   _ bytes: UnsafeMutableRawPointer?, _ length: Int
 ) -> Int32 {
-  guard let wsi, let loop = Loop.of(wsi), let vhost = lws_get_vhost(wsi),
-    let http = loop.inside.httpServers.first(where: { $0.serves(vhost) })
-  else { return 0 }
+  guard let wsi, let http = Loop.of(wsi)?.inside.http else { return 0 }
   switch reason {
   case LWS_CALLBACK_HTTP:
     let path = UnsafeRawBufferPointer(start: bytes, count: length)
@@ -374,8 +369,4 @@ private func httpCallback(
   default: break
   }
   return 0
-}
-
-extension LoopHTTP {
-  fileprivate func serves(_ vhost: OpaquePointer) -> Bool { vhost == self.vhost }
 }

@@ -126,7 +126,7 @@ struct HTTPServerTests {
   func exchange(_ text: String, port: Int, group: LoopGroup, until: String) async throws -> String {
     let recorder = Recorder()
     let loop = group.loops[0]
-    try await loop.run {
+    try await loop.result {
       let s = try Stream.connect(on: loop, to: .loopback(port: port), handler: recorder)
       s.write(Array(text.utf8))
     }
@@ -228,7 +228,7 @@ struct HTTPServerTests {
       s.write(encoder.frame(.text, Array("close".utf8), mask: { 7 }))
     }
     let loop = group.loops[0]
-    try await loop.run {
+    try await loop.result {
       _ = try Stream.connect(on: loop, to: .loopback(port: server.port), handler: client)
     }
     await eventually("the close", within: .seconds(60)) {

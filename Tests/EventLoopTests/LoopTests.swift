@@ -37,7 +37,7 @@ struct LoopTests {
     let group = try LoopGroup(count: 1)
     defer { group.shutdown() }
     let fired = Shared<[Int]>([])
-    try await group.loops[0].run {
+    try await group.loops[0].result {
       let loop = group.loops[0]
       loop.schedule(after: .milliseconds(60)) { fired.withLock { $0.append(3) } }
       loop.schedule(after: .milliseconds(20)) { fired.withLock { $0.append(1) } }
@@ -64,7 +64,7 @@ struct LoopTests {
     let echoes = Shared<[Recorder]>([])
     let a = group.loops[0]
     let b = group.loops[1]
-    let port = try await a.run {
+    let port = try await a.result {
       try Listener.tcp(on: a, address: .loopback(port: 0)) { fd, _ in
         let echo = Recorder { s, bytes in
           s.write(UnsafeRawBufferPointer(bytes))
@@ -79,7 +79,7 @@ struct LoopTests {
     let count = 32 << 20
     let recorder = Recorder()
     let sent = (0..<count).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
-    try await b.run {
+    try await b.result {
       let s = try Stream.connect(
         on: b, to: .loopback(port: port), tls: client, serverName: "127.0.0.1", handler: recorder)
       s.write(sent)
@@ -100,13 +100,13 @@ struct LoopTests {
     let client = try TLSContext.client(TLSPolicy(trust: .fingerprint(wrong)))
     let loop = group.loops[0]
     let peer = Recorder()
-    let port = try await loop.run {
+    let port = try await loop.result {
       try Listener.tcp(on: loop, address: .loopback(port: 0)) { fd, _ in
         _ = try? Stream.adopt(on: loop, descriptor: fd, tls: server, handler: peer)
       }.port
     }
     let recorder = Recorder()
-    try await loop.run {
+    try await loop.result {
       let s = try Stream.connect(
         on: loop, to: .loopback(port: port), tls: client, serverName: "127.0.0.1", handler: recorder
       )
@@ -132,7 +132,7 @@ struct LoopTests {
     let server = try TLSContext.server(
       certificatePEM: certificate.pem, keyPEM: Secret(certificate.key))
     let loop = group.loops[0]
-    let port = try await loop.run {
+    let port = try await loop.result {
       try Listener.tcp(on: loop, address: .loopback(port: 0)) { fd, _ in
         _ = try? Stream.adopt(on: loop, descriptor: fd, tls: server, handler: Recorder())
       }.port
@@ -143,7 +143,7 @@ struct LoopTests {
     ] {
       let recorder = Recorder()
       let client = try TLSContext.client(policy)
-      try await loop.run {
+      try await loop.result {
         _ = try Stream.connect(
           on: loop, to: .loopback(port: port), tls: client, serverName: name, handler: recorder)
       }
@@ -163,7 +163,7 @@ struct LoopTests {
     let (fd, port) = try Listener.open(address: .loopback(port: 0))
     close(fd)
     let recorder = Recorder()
-    try await loop.run {
+    try await loop.result {
       _ = try Stream.connect(on: loop, to: .loopback(port: port), handler: recorder)
     }
     await eventually("refused") { recorder.end != nil }
@@ -174,7 +174,7 @@ struct LoopTests {
     let silent = try Listener.open(address: .loopback(port: 0))
     defer { close(silent.descriptor) }
     let waiting = Recorder()
-    try await loop.run {
+    try await loop.result {
       let tls = try TLSContext.client(TLSPolicy(trust: .insecure))
       _ = try Stream.connect(
         on: loop, to: .loopback(port: silent.port), tls: tls, timeout: .milliseconds(200),
@@ -189,7 +189,7 @@ struct LoopTests {
     defer { group.shutdown() }
     let loop = group.loops[0]
     let recorder = Recorder()
-    let pid = try await loop.run { () -> pid_t in
+    let pid = try await loop.result { () -> pid_t in
       var master: Int32 = -1
       var slave: Int32 = -1
       #expect(sp_open_pty(&master, &slave, 100, 30) == 0)
@@ -219,16 +219,16 @@ struct LoopTests {
     #expect(socketpair(AF_UNIX, sp_stream_type(), 0, &pair) == 0)
     let mine = pair[0]
     let theirs = pair[1]
-    let handle = try await loop.run { () -> OnLoop<EventLoop.Stream> in
+    let handle = try await loop.result { () -> OnLoop<EventLoop.Stream> in
       let s = try Stream.adopt(on: loop, descriptor: mine, handler: recorder)
       s.pauseReading()
       return OnLoop(s, loop: loop)
     }
     _ = write(theirs, "hello", 5)
     close(theirs)
-    let before = try await loop.run { threadSeconds() }
+    let before = try await loop.result { threadSeconds() }
     try await Task.sleep(for: .milliseconds(300))
-    let after = try await loop.run { threadSeconds() }
+    let after = try await loop.result { threadSeconds() }
     #expect(after - before < 0.1, "the loop spins on a hang-up")
     #expect(recorder.bytes.isEmpty && recorder.end == nil)
     handle.execute { $0.resumeReading() }

@@ -39,19 +39,6 @@ func eventually(
   _ what: String, within limit: Duration = .seconds(20),
   sourceLocation: SourceLocation = #_sourceLocation, _ condition: @Sendable () -> Bool
 ) async {
-  let end = ContinuousClock.now + limit
-  while ContinuousClock.now < end {
-    if condition() { return }
-    try? await Task.sleep(for: .milliseconds(5))
-  }
+  if await happens(within: limit, condition) { return }
   Issue.record("did not happen: \(what)", sourceLocation: sourceLocation)
-}
-
-extension Loop {
-  /// Runs a closure on the loop and waits for its result.
-  func run<R: Sendable>(_ body: @escaping @Sendable () throws -> R) async throws -> R {
-    try await withCheckedThrowingContinuation { c in
-      execute { c.resume(with: Result { try body() }) }
-    }
-  }
 }

@@ -44,8 +44,6 @@ final class FakeServices: ConsoleServices {
     guard let plan = try? plan(), let node = NodeName("pve1"), let id = VMID(100) else {
       throw Ending(hop: .gateway, kind: .apiError, sentence: "test")
     }
-    let over = Mutex(false)
-    _ = over
     return MintedConsole(
       plan: plan, addresses: [.loopback(port: plan.port)], tls: tls,
       place: Place(node: node, kind: .qemu(id), name: "web1"),

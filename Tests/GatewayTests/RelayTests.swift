@@ -25,6 +25,26 @@ struct RelayTests {
     return script
   }
 
+  /// A termproxy whose program writes `block` over and over as fast as it is taken, `total` bytes at least.
+  static func source(
+    of block: [UInt8], total: Int, counting sent: Shared<StreamHash>
+  ) -> ScriptedNode.Script {
+    @Sendable func more(_ c: ScriptedNode.Connection) {
+      while c.pendingBytes == 0, sent.now.count < total {
+        sent.withLock { sum in block.withUnsafeBytes { sum.add($0) } }
+        c.send(block)
+      }
+    }
+    var script = termproxy()
+    let login = script.onData
+    script.onData = { c, bytes in
+      login?(c, bytes)
+      if c.note == 1 { more(c) }
+    }
+    script.onDrained = { more($0) }
+    return script
+  }
+
   /// An RFB 3.8 server without a password; after ClientInit and a small ServerInit, `then` gets the bytes.
   static func rfb(
     _ then: @escaping @Sendable (ScriptedNode.Connection, [UInt8]) -> Void = { _, _ in }
@@ -394,21 +414,9 @@ struct RelayTests {
   func slowViewer() async throws {
     var limits = RelayBench.fastLimits
     limits.slowViewer = .milliseconds(900)
-    let sent = Shared(0)
+    let sent = Shared(StreamHash())
     let block = [UInt8](repeating: 0x79, count: 32_000)
-    @Sendable func more(_ c: ScriptedNode.Connection) {
-      while c.pendingBytes == 0, sent.now < 400 << 20 {
-        sent.withLock { $0 += block.count }
-        c.send(block)
-      }
-    }
-    var script = Self.termproxy()
-    let first = script.onData
-    script.onData = { c, bytes in
-      first?(c, bytes)
-      if c.note == 1 { more(c) }
-    }
-    script.onDrained = { more($0) }
+    let script = Self.source(of: block, total: 400 << 20, counting: sent)
     let bench = try await RelayBench(console: .terminal, limits: limits, script: script)
     defer { bench.stop() }
     let viewer = try await bench.viewer(keeps: false)
@@ -420,28 +428,16 @@ struct RelayTests {
         bench.services.records.withLock { $0.first?.snapshot.ending?.kind } == .slowViewer
       })
     // Two sockets' buffers in the kernel, and one chunk in the gateway.
-    #expect(sent.now < 32 << 20, "the gateway read on: \(sent.now)")
+    #expect(sent.now.count < 32 << 20, "the gateway read on: \(sent.now.count)")
     #expect(residentBytes() - before < 64 << 20)
   }
 
   @Test(
     "with acknowledgements the upstream rests at the high-water mark until the viewer has drawn")
   func credit() async throws {
-    let sent = Shared(0)
+    let sent = Shared(StreamHash())
     let block = [UInt8](repeating: 0x79, count: 16_000)
-    @Sendable func more(_ c: ScriptedNode.Connection) {
-      while c.pendingBytes == 0, sent.now < 64 << 20 {
-        sent.withLock { $0 += block.count }
-        c.send(block)
-      }
-    }
-    var script = Self.termproxy()
-    let first = script.onData
-    script.onData = { c, bytes in
-      first?(c, bytes)
-      if c.note == 1 { more(c) }
-    }
-    script.onDrained = { more($0) }
+    let script = Self.source(of: block, total: 64 << 20, counting: sent)
     let bench = try await RelayBench(console: .terminal, script: script)
     defer { bench.stop() }
     let viewer = try await bench.viewer(acks: true, keeps: false)
@@ -497,19 +493,7 @@ struct RelayTests {
     let total = 24 << 20
     let block = (0..<30_000).map { UInt8(truncatingIfNeeded: ($0 &* 40_503) >> 6) }
     let sent = Shared(StreamHash())
-    @Sendable func more(_ c: ScriptedNode.Connection) {
-      while c.pendingBytes == 0, sent.now.count < total {
-        sent.withLock { sum in block.withUnsafeBytes { sum.add($0) } }
-        c.send(block)
-      }
-    }
-    var script = Self.termproxy()
-    let first = script.onData
-    script.onData = { c, bytes in
-      first?(c, bytes)
-      if c.note == 1 { more(c) }
-    }
-    script.onDrained = { more($0) }
+    let script = Self.source(of: block, total: total, counting: sent)
     let bench = try await RelayBench(console: .terminal, limits: limits, script: script)
     defer { bench.stop() }
     let viewer = try await bench.viewer(keeps: false)
