@@ -178,7 +178,7 @@ struct FlatJSONWriter {
 
   mutating func add(_ name: String, _ value: String) {
     key(name)
-    Self.quote(value, into: &text)
+    text.appendJSONString(value)
   }
 
   mutating func add(_ name: String, _ value: Int64) {
@@ -196,7 +196,7 @@ struct FlatJSONWriter {
     text += "["
     for (index, value) in values.enumerated() {
       if index > 0 { text += "," }
-      Self.quote(value, into: &text)
+      text.appendJSONString(value)
     }
     text += "]"
   }
@@ -206,25 +206,28 @@ struct FlatJSONWriter {
 
   private mutating func key(_ name: String) {
     if text.utf8.count > 1 { text += "," }
-    Self.quote(name, into: &text)
+    text.appendJSONString(name)
     text += ":"
   }
+}
 
-  private static func quote(_ value: String, into text: inout String) {
-    text += "\""
+extension String {
+  /// Appends a text as a JSON string, quoted and escaped.
+  package mutating func appendJSONString(_ value: String) {
+    self += "\""
     for scalar in value.unicodeScalars {
       switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\r": text += "\\r"
-      case "\t": text += "\\t"
+      case "\"": self += "\\\""
+      case "\\": self += "\\\\"
+      case "\n": self += "\\n"
+      case "\r": self += "\\r"
+      case "\t": self += "\\t"
       case "\0"..<" ", "\u{7f}":
         let digits = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
-      default: text.unicodeScalars.append(scalar)
+        self += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+      default: unicodeScalars.append(scalar)
       }
     }
-    text += "\""
+    self += "\""
   }
 }

@@ -1,3 +1,5 @@
+import ConsoleProtocol
+
 extension JSONValue: CustomStringConvertible {
   /// Compact JSON, the fields in alphabetical order.
   public var description: String { encoded(pretty: false) }
@@ -19,7 +21,7 @@ extension JSONValue: CustomStringConvertible {
     case .bool(let b): out += b ? "true" : "false"
     case .int(let n): out += String(n)
     case .double(let d): out += d.isFinite ? String(d) : "null"
-    case .string(let s): JSONValue.quote(s, into: &out)
+    case .string(let s): out.appendJSONString(s)
     case .array(let items):
       if items.isEmpty {
         out += "[]"
@@ -42,30 +44,12 @@ extension JSONValue: CustomStringConvertible {
       for (i, field) in fields.sorted(by: { $0.key < $1.key }).enumerated() {
         if i > 0 { out += "," }
         newline(indent + 1)
-        JSONValue.quote(field.key, into: &out)
+        out.appendJSONString(field.key)
         out += pretty ? ": " : ":"
         field.value.write(to: &out, pretty: pretty, indent: indent + 1)
       }
       newline(indent)
       out += "}"
     }
-  }
-
-  private static func quote(_ text: String, into out: inout String) {
-    out += "\""
-    for scalar in text.unicodeScalars {
-      switch scalar {
-      case "\"": out += "\\\""
-      case "\\": out += "\\\\"
-      case "\n": out += "\\n"
-      case "\r": out += "\\r"
-      case "\t": out += "\\t"
-      case _ where scalar.value < 0x20 || scalar.value == 0x7F:
-        let digits = String(scalar.value, radix: 16)
-        out += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-      default: out.unicodeScalars.append(scalar)
-      }
-    }
-    out += "\""
   }
 }
