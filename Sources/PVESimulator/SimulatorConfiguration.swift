@@ -129,6 +129,8 @@ public struct Behaviour: Sendable {
   public var overflow: Overflow = .kill
   /// What a terminal does when its program ends; nil means as the era does.
   public var terminalEnding: TerminalEnding?
+  /// Decides the order of ``TerminalEnding/mixed``.
+  public var endingSeed: UInt64 = 0
   /// Whether `unable to find free port` is the answer to every mint.
   public var portsExhausted = false
   /// A fault in the websocket handshake.

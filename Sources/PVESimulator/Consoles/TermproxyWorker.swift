@@ -44,7 +44,8 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
     super.init(node: node, upid: upid, port: port)
   }
 
-  private var ending: TerminalEnding { node.behaviour.terminalEnding ?? node.era.terminalEnding }
+  /// Decided once, when the program starts.
+  private var ending = TerminalEnding.clean
 
   override func connected() {
     lineTimer = node.loop.schedule(after: node.timings.loginLine) { [weak self] in
@@ -128,6 +129,8 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
       fail("authentication request failed")
       return
     }
+    ending = node.consoles.nextEnding(
+      node.behaviour.terminalEnding ?? node.era.terminalEnding, seed: node.behaviour.endingSeed)
     let program = makeProgram()
     phase = .running(program)
     okPending = true
@@ -173,7 +176,7 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
   func programEnded(exitStatus: Int) {
     guard isConnected else { return }
     switch ending {
-    case .staysOpen:
+    case .staysOpen, .mixed:
       // The hang-up of the terminal is not noticed: the connection stays, and nothing comes any more.
       sendOK()
       phase = .programEnded

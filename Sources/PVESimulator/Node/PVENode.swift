@@ -29,6 +29,8 @@ final class PVENode {
   var tunnels: [String: TunnelWorker] = [:]
   /// Console workers that are alive, by UPID.
   var workers: [String: ConsoleWorker] = [:]
+  /// What its consoles share.
+  var consoles = ConsoleHall()
 
   private let tls: TLSContext
   private var listener: Listener?
