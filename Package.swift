@@ -15,6 +15,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
   ],
   targets: [
     // C libraries of the system, found by pkg-config.
@@ -41,7 +42,11 @@ let package = Package(
       swiftSettings: strict),
     .target(
       name: "PVESimulator",
-      dependencies: ["ConsoleProtocol", "EventLoop", "COpenSSL", "CSallyport"],
+      dependencies: [
+        "ConsoleProtocol", "EventLoop", "COpenSSL", "CSallyport",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ],
+      exclude: ["Schema/generate.py"],
       swiftSettings: strict),
     .target(
       name: "Gateway",

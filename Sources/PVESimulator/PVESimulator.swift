@@ -1,5 +1,6 @@
 import ConsoleProtocol
 import EventLoop
+import Glibc
 
 /// A Proxmox VE node inside this process: for trying things without a cluster, and for tests.
 ///
@@ -24,31 +25,46 @@ public enum PVESimulator {
     let access = try AccessControl(
       users: configuration.users, rootPassword: configuration.rootPassword,
       tokenSecret: configuration.tokenSecret)
+    let names = [configuration.nodeName] + configuration.otherNodes
     let certificates = try CertificateSet.make(
-      node: configuration.nodeName, fresh: configuration.freshCertificate)
+      nodes: names, fresh: configuration.freshCertificate)
     let journal = Journal()
-    let socket: (descriptor: Int32, port: Int)
-    let tls: TLSContext
+    var seats: [Seat] = []
     let group: LoopGroup
     do throws(LoopError) {
-      socket = try Listener.open(address: .loopback(port: configuration.port))
-      tls = try TLSContext.server(
-        certificatePEM: certificates.certificatePEM + certificates.caPEM,
-        keyPEM: certificates.keyPEM)
+      for (i, set) in certificates.enumerated() {
+        // The nodes of a cluster stand on ports that follow each other, where the first is given.
+        let port = configuration.port == 0 ? 0 : configuration.port + i
+        let tls = try TLSContext.server(
+          certificatePEM: set.certificatePEM + set.caPEM, keyPEM: set.keyPEM)
+        seats.append(
+          Seat(
+            name: names[i], certificates: set, tls: tls,
+            socket: try Listener.open(address: .loopback(port: port))))
+      }
       group = try LoopGroup(count: 1)
     } catch {
+      for seat in seats { close(seat.socket.descriptor) }
       throw .listen("\(error)")
     }
     guard let loop = group.loops.first else { throw .listen("there is no event loop") }
-    let outcome: Result<OnLoop<PVENode>, LoopError> = await withCheckedContinuation { done in
+    let taken = seats
+    let outcome: Result<OnLoop<Cluster>, LoopError> = await withCheckedContinuation { done in
       loop.execute {
-        let node = PVENode(
-          loop: loop, configuration: configuration, access: access, certificates: certificates,
-          tls: tls, journal: journal)
+        let cluster = Cluster(
+          loop: loop, configuration: configuration, access: access, journal: journal)
         do throws(LoopError) {
-          try node.listen(socket: socket)
-          done.resume(returning: .success(OnLoop(node, loop: loop)))
+          for seat in taken {
+            let node = PVENode(
+              cluster: cluster, name: seat.name, certificates: seat.certificates, tls: seat.tls,
+              port: seat.socket.port)
+            cluster.add(node)
+            try node.listen(socket: seat.socket)
+          }
+          cluster.placeGuests()
+          done.resume(returning: .success(OnLoop(cluster, loop: loop)))
         } catch {
+          cluster.shutdown()
           done.resume(returning: .failure(error))
         }
       }
@@ -57,19 +73,42 @@ public enum PVESimulator {
     case .failure(let error):
       group.shutdown()
       throw .listen("\(error)")
-    case .success(let node):
+    case .success(let cluster):
+      let nodes = seats.map {
+        Simulator.Node(
+          name: $0.name, port: $0.socket.port, fingerprint: $0.certificates.fingerprint)
+      }
+      guard let first = nodes.first else { throw .configuration("there is no node") }
       return Simulator(
-        port: socket.port, configuration: configuration, certificates: certificates, access: access,
-        journal: journal, group: group, node: node)
+        first: first, others: Array(nodes.dropFirst()),
+        caCertificatePEM: certificates.first?.caPEM ?? "", configuration: configuration,
+        access: access, journal: journal, group: group, cluster: cluster)
     }
   }
 
+  /// What a node needs before it is there.
+  private struct Seat {
+    var name: String
+    var certificates: CertificateSet
+    var tls: TLSContext
+    var socket: (descriptor: Int32, port: Int)
+  }
+
   private static func check(_ configuration: SimulatorConfiguration) throws(SimulatorError) {
-    guard NodeName(configuration.nodeName) != nil else {
-      throw .configuration("'\(configuration.nodeName)' is no node name")
+    let names = [configuration.nodeName] + configuration.otherNodes
+    for name in names where NodeName(name) == nil {
+      throw .configuration("'\(name)' is no node name")
     }
-    guard (0...65_535).contains(configuration.port) else {
-      throw .configuration("port \(configuration.port) is no TCP port")
+    guard Set(names).count == names.count else {
+      throw .configuration("two nodes have the same name")
+    }
+    guard names.count <= 64 else {
+      throw .configuration("\(names.count) nodes are too many: a cluster has up to 64")
+    }
+    guard (0...65_535).contains(configuration.port),
+      configuration.port == 0 || configuration.port + names.count - 1 <= 65_535
+    else {
+      throw .configuration("port \(configuration.port) is no TCP port (or too high for the nodes)")
     }
     var seen: Set<Int> = []
     for guest in configuration.guests {
@@ -78,6 +117,9 @@ public enum PVESimulator {
       }
       guard seen.insert(guest.vmid).inserted else {
         throw .configuration("there are two guests with the vmid \(guest.vmid)")
+      }
+      guard guest.node.map({ names.contains($0) }) ?? true else {
+        throw .configuration("guest \(guest.vmid) is on a node that there isn't")
       }
       guard guest.serialPorts.keys.allSatisfy({ (0...3).contains($0) }) else {
         throw .configuration("guest \(guest.vmid) has a serial port beyond 0 to 3")

@@ -10,6 +10,8 @@ public struct SimulatedGuest: Sendable {
 
   /// VM or container.
   public var kind: Kind
+  /// The name of the node that it is on; nil for the first.
+  public var node: String?
   /// Its number, 100 to 999,999,999.
   public var vmid: Int
   /// Its name, a DNS name.

@@ -21,24 +21,39 @@ public final class Simulator: Sendable {
   /// The wall clock that tickets and codes follow.
   public let clock: SimulatorClock
 
+  /// One node of the cluster.
+  public struct Node: Sendable, Hashable {
+    /// Its name.
+    public let name: String
+    /// Its TCP port on 127.0.0.1.
+    public let port: Int
+    /// SHA-256 of its certificate when the simulator started.
+    public let fingerprint: Fingerprint
+    /// `https://127.0.0.1:PORT`.
+    public var url: String { "https://127.0.0.1:\(port)" }
+  }
+  /// All nodes; the first is the one of ``url``.
+  public let nodes: [Node]
+
   private let passwords: [String: Secret]
   private let tokens: [String: Secret]
   private let group: LoopGroup
-  private let node: OnLoop<PVENode>
+  private let cluster: OnLoop<Cluster>
   private let isClosed = Atomic(false)
 
   init(
-    port: Int, configuration: SimulatorConfiguration, certificates: CertificateSet,
-    access: AccessControl, journal: Journal, group: LoopGroup, node: OnLoop<PVENode>
+    first: Node, others: [Node], caCertificatePEM: String, configuration: SimulatorConfiguration,
+    access: AccessControl, journal: Journal, group: LoopGroup, cluster: OnLoop<Cluster>
   ) {
-    self.port = port
-    fingerprint = certificates.fingerprint
-    caCertificatePEM = certificates.caPEM
+    nodes = [first] + others
+    port = first.port
+    fingerprint = first.fingerprint
+    self.caCertificatePEM = caCertificatePEM
     nodeName = configuration.nodeName
     clock = configuration.clock
     self.journal = journal
     self.group = group
-    self.node = node
+    self.cluster = cluster
     passwords = access.accounts.mapValues(\.password)
     var all: [String: Secret] = [:]
     for account in access.accounts.values {
@@ -67,22 +82,31 @@ public final class Simulator: Sendable {
 
   /// Changes quirks and faults while the node runs; done when this returns.
   public func change(_ body: @escaping @Sendable (inout Behaviour) -> Void) async {
-    await onNode(or: ()) { body(&$0.behaviour) }
+    await onCluster(or: ()) { body(&$0.behaviour) }
   }
 
   /// Starts a guest, as `POST …/status/start` does.
-  public func startGuest(_ vmid: Int) async { await onNode(or: ()) { $0.guests[vmid]?.start() } }
+  public func startGuest(_ vmid: Int) async { await onCluster(or: ()) { $0.guests[vmid]?.start() } }
 
   /// Stops a guest; its consoles end as they do when a guest is stopped under them.
-  public func stopGuest(_ vmid: Int) async { await onNode(or: ()) { $0.guests[vmid]?.stop() } }
+  public func stopGuest(_ vmid: Int) async { await onCluster(or: ()) { $0.guests[vmid]?.stop() } }
 
   /// Ends every client's connection at once, as the death of a pveproxy worker does.
-  public func killConnections() async { await onNode(or: ()) { $0.killAllConnections() } }
+  public func killConnections() async {
+    await onCluster(or: ()) { for node in $0.nodes { node.killAllConnections() } }
+  }
+
+  /// Takes a node off the network, or back on it; its connections and consoles end when it goes.
+  public func set(_ reachability: Reachability, ofNode name: String) async {
+    await onCluster(or: ()) { $0.node(named: name)?.set(reachability) }
+  }
 
   /// Kills a worker task by its UPID, as `DELETE …/tasks/{upid}` does; false where it doesn't run.
   public func killTask(_ upid: String) async -> Bool {
-    await onNode(or: false) { node in
-      guard let worker = node.workers[upid] else { return false }
+    await onCluster(or: false) { cluster in
+      guard let worker = cluster.nodes.lazy.compactMap({ $0.workers[upid] }).first else {
+        return false
+      }
       worker.terminate()
       return true
     }
@@ -90,28 +114,37 @@ public final class Simulator: Sendable {
 
   /// UPIDs of the tasks that run.
   public func runningTasks() async -> [String] {
-    await onNode(or: []) { node in node.tasks.all.filter(\.isRunning).map(\.upid) }
+    await onCluster(or: []) { cluster in
+      cluster.nodes.flatMap { $0.tasks.all.filter(\.isRunning).map(\.upid) }
+    }
   }
 
   /// How many clients are connected, and how many child processes live.
   public func counts() async -> (connections: Int, children: Int) {
-    await onNode(or: (0, 0)) { ($0.connectionCount, $0.children.count) }
+    await onCluster(or: (0, 0)) { cluster in
+      cluster.nodes.reduce(into: (0, 0)) {
+        $0.0 += $1.connectionCount
+        $0.1 += $1.children.count
+      }
+    }
   }
 
   /// What a ``SimulatedTerminal/sink`` of a guest has taken so far: how many bytes, and their SHA-256 in
   /// lower-case hexadecimal. `vmid` 0 is the node's shell.
   public func sinkReport(vmid: Int) async -> (bytes: Int, sha256: String) {
-    await onNode(or: (0, "")) { $0.sinks[vmid]?.report ?? (0, "") }
+    await onCluster(or: (0, "")) { cluster in
+      cluster.nodes.lazy.compactMap { $0.sinks[vmid]?.report }.first ?? (0, "")
+    }
   }
 
   /// What is written on a VM's built-in screen, line by line, without the spaces at the ends.
   public func screenText(vmid: Int) async -> [String] {
-    await onNode(or: []) { $0.guests[vmid]?.screenText ?? [] }
+    await onCluster(or: []) { $0.guests[vmid]?.screenText ?? [] }
   }
 
   /// Ends the node: connections, consoles, and every process that it started.
   public func shutdown() async {
-    await onNode(or: ()) { $0.shutdown() }
+    await onCluster(or: ()) { $0.shutdown() }
     // Processes get a moment to be reaped, then the loop ends.
     for _ in 0..<50 {
       if await counts().children == 0 { break }
@@ -121,13 +154,13 @@ public final class Simulator: Sendable {
     group.shutdown()
   }
 
-  /// Runs on the node's loop; after ``shutdown()`` the loop is gone, and the answer is `otherwise`.
-  private func onNode<R: Sendable>(
-    or otherwise: R, _ body: @escaping @Sendable (PVENode) -> R
+  /// Runs on the cluster's loop; after ``shutdown()`` the loop is gone, and the answer is `otherwise`.
+  func onCluster<R: Sendable>(
+    or otherwise: R, _ body: @escaping @Sendable (Cluster) -> R
   ) async -> R {
     guard !isClosed.load(ordering: .acquiring) else { return otherwise }
     return await withCheckedContinuation { done in
-      node.execute { done.resume(returning: body($0)) }
+      cluster.execute { done.resume(returning: body($0)) }
     }
   }
 }

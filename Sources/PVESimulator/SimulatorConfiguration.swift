@@ -8,6 +8,8 @@ public struct SimulatorConfiguration: Sendable {
   public var port: Int = 0
   /// The node's name.
   public var nodeName: String = "pve1"
+  /// The names of the cluster's other nodes. Each listens on a port of its own.
+  public var otherNodes: [String] = []
   /// The cluster's name in login answers; nil for a node that is in no cluster.
   public var clusterName: String?
   /// Who may log in. `root@pam` is always there, and added where missing.
@@ -51,6 +53,8 @@ public struct Timings: Sendable {
   public var screenPasswordLife: Duration = .seconds(30)
   /// How long `qm` and `vncterm` take to start before the first byte. PVE needs up to 0.9 s; here 0.
   public var workerStart: Duration = .zero
+  /// How long a node waits for another one to answer a call that it passed on (30 s).
+  public var forwarding: Duration = .seconds(30)
   /// How long a migration tunnel's worker waits for its first connection (300 s).
   public var tunnelWait: Duration = .seconds(300)
 

@@ -146,7 +146,7 @@ struct SimulatedNodeTests {
 
   @Test("under TLS the API answers, and its certificate is the one configured")
   func serverTLS() async throws {
-    let certificates = try CertificateSet.make(node: "gateway", fresh: true)
+    let certificates = try #require(CertificateSet.make(nodes: ["gateway"], fresh: true).first)
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }

@@ -8,10 +8,15 @@ struct APICall {
   var identity: Identity?
   /// Query and body.
   var parameters: Parameters
+  /// Whether another node passed it on (`PVEDisableProxy`): it is not passed on again.
+  var isForwarded = false
 }
 
 /// What a handler answers.
 struct APIResult {
+  /// Takes the answer that comes later.
+  typealias Done = (Result<APIResult, APIError>) -> Void
+
   /// The `data` member.
   var data: JSON
   /// The `total` member of lists that are served in pages.
@@ -21,10 +26,21 @@ struct APIResult {
   /// Whether the privileged daemon answered.
   var isRelayed = false
 
+  /// Begins what the answer waits for; nil where it is here already.
+  private(set) var later: ((@escaping Done) -> Void)?
+
   init(_ data: JSON, total: Int? = nil, dial: DialTarget? = nil) {
     self.data = data
     self.total = total
     self.dial = dial
+  }
+
+  /// An answer that takes time. `begin` is called once, on the loop, and must call what it is given exactly once,
+  /// on the loop, now or later.
+  static func later(_ begin: @escaping (@escaping Done) -> Void) -> APIResult {
+    var result = APIResult(.null)
+    result.later = begin
+    return result
   }
 }
 
@@ -56,6 +72,8 @@ struct APIError: Error {
   var fields: [Field] = []
   /// Whether the router made it; its messages have no newline at their end.
   var isRouters = false
+  /// Whether there is a reason phrase and no body.
+  var isBare = false
 
   /// Any plain `die`: a 500.
   static func died(_ message: String) -> APIError { APIError(status: 500, message: message) }

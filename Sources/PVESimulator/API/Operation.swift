@@ -19,6 +19,27 @@ struct Operation: Sendable {
   /// Whether API tokens may call it.
   var allowsTokens = true
   var handler: Handler
+
+  /// An operation with every fact written out.
+  init(
+    method: String, path: String, parameters: [ParameterSchema] = [],
+    permission: Permission = .anyUser, isProtected: Bool = false, isForwarded: Bool = false,
+    allowsTokens: Bool = true, handler: @escaping Handler
+  ) {
+    self.method = method
+    self.path = path
+    self.parameters = parameters
+    self.permission = permission
+    self.isProtected = isProtected
+    self.isForwarded = isForwarded
+    self.allowsTokens = allowsTokens
+    self.handler = handler
+  }
+
+  /// An operation whose facts are the schema's.
+  init(_ method: String, _ path: String, _ handler: @escaping Handler) {
+    self.init(method: method, path: path, handler: handler)
+  }
 }
 
 /// Validated arguments of a call.
@@ -112,21 +133,27 @@ extension PVENode {
       throw .forbidden("URI '\(call.path)' not available with API token, need proper ticket.\n")
     }
     try operation.permission.check(call.identity, arguments: values, access: access)
-    if operation.isForwarded, let node = values["node"]?.text { try resolve(node: node) }
-    try PVENode.validate(values, operation.parameters)
-    let arguments = Arguments(identity: call.identity, values: values)
-    var result = try operation.handler(self, arguments)
-    result.isRelayed = operation.isProtected
-    return result
+    if let name = values["node"]?.text {
+      switch try route(operation, name, isForwarded: call.isForwarded) {
+      case .here: break
+      case .node(let other): return try other.run(operation, call.identity, values)
+      case .failed(let error, let delay):
+        return .later { [loop] done in
+          loop.schedule(after: delay) { done(.failure(error)) }
+        }
+      }
+    }
+    return try run(operation, call.identity, values)
   }
 
-  /// Fails as the lookup of an unknown node's address does.
-  func resolve(node: String) throws(APIError) {
-    guard knows(node: node) else {
-      throw .died(
-        "hostname lookup '\(node)' failed - failed to get address info for: \(node): "
-          + "Name or service not known")
-    }
+  /// Validates and runs a call on this node.
+  private func run(_ operation: Operation, _ identity: Identity?, _ values: Parameters)
+    throws(APIError) -> APIResult
+  {
+    try PVENode.validate(values, operation.parameters)
+    var result = try operation.handler(self, Arguments(identity: identity, values: values))
+    result.isRelayed = operation.isProtected
+    return result
   }
 
   private static func validate(_ values: Parameters, _ schema: [ParameterSchema]) throws(APIError) {

@@ -32,39 +32,56 @@ struct CertificateSet: Sendable {
     "/CN=Proxmox Virtual Environment/OU=\(clusterID)/O=PVE Cluster Manager CA"
   }
 
-  private static let cache = Mutex<[String: CertificateSet]>([:])
+  private static let cache = Mutex<[[String]: [CertificateSet]]>([:])
 
-  /// The set for a node's name: one per process, or a fresh one (another identity, for tests of pinning).
-  static func make(node: String, fresh: Bool) throws(SimulatorError) -> CertificateSet {
+  /// The sets for the nodes of a cluster, in their order, under one CA: one per process, or a fresh one (another
+  /// identity, for tests of pinning).
+  static func make(nodes: [String], fresh: Bool) throws(SimulatorError) -> [CertificateSet] {
     let made =
       fresh
-      ? generate(node: node)
+      ? generate(nodes: nodes)
       : cache.withLock { cache in
-        if let known = cache[node] { return known }
-        let made = generate(node: node)
-        cache[node] = made
+        if let known = cache[nodes] { return known }
+        let made = generate(nodes: nodes)
+        cache[nodes] = made
         return made
       }
     guard let made else { throw .certificate("OpenSSL could not make a certificate") }
     return made
   }
 
-  private static func generate(node: String) -> CertificateSet? {
-    guard let caKey = ecKey(), let nodeKey = ecKey() else { return nil }
+  private static func generate(nodes: [String]) -> [CertificateSet]? {
+    guard let caKey = ecKey(), let ca = X509_new() else { return nil }
     defer {
       EVP_PKEY_free(caKey)
-      EVP_PKEY_free(nodeKey)
+      X509_free(ca)
     }
     let id = randomUUID()
-    let year = 365 * 86_400
-    guard let ca = X509_new(), let certificate = X509_new() else { return nil }
+    let name = caName(id)
+    guard
+      fill(ca, key: caKey, subject: name, issuer: name, days: 10 * 365),
+      add(ca, issuer: ca, NID_basic_constraints, "critical,CA:TRUE"),
+      add(ca, issuer: ca, NID_key_usage, "critical,keyCertSign,cRLSign"),
+      add(ca, issuer: ca, NID_subject_key_identifier, "hash"),
+      X509_sign(ca, caKey, EVP_sha256()) > 0
+    else { return nil }
+    let sets = nodes.compactMap { generate(node: $0, ca: ca, caKey: caKey, id: id) }
+    return sets.count == nodes.count ? sets : nil
+  }
+
+  private static func caName(_ id: String) -> [(String, String)] {
+    [("CN", "Proxmox Virtual Environment"), ("OU", id), ("O", "PVE Cluster Manager CA")]
+  }
+
+  private static func generate(
+    node: String, ca: OpaquePointer, caKey: OpaquePointer, id: String
+  ) -> CertificateSet? {
+    guard let nodeKey = ecKey(), let certificate = X509_new() else { return nil }
     defer {
-      X509_free(ca)
+      EVP_PKEY_free(nodeKey)
       X509_free(certificate)
     }
-    let caName = [
-      ("CN", "Proxmox Virtual Environment"), ("OU", id), ("O", "PVE Cluster Manager CA"),
-    ]
+    let year = 365 * 86_400
     let nodeName = [
       ("OU", "PVE Cluster Node"), ("O", "Proxmox Virtual Environment"), ("CN", node),
     ]
@@ -72,12 +89,7 @@ struct CertificateSet: Sendable {
     let san = names.map { ($0.first?.isNumber == true || $0.contains(":") ? "IP:" : "DNS:") + $0 }
     let began = time(nil) - 3600
     guard
-      fill(ca, key: caKey, subject: caName, issuer: caName, days: 10 * 365),
-      add(ca, issuer: ca, NID_basic_constraints, "critical,CA:TRUE"),
-      add(ca, issuer: ca, NID_key_usage, "critical,keyCertSign,cRLSign"),
-      add(ca, issuer: ca, NID_subject_key_identifier, "hash"),
-      X509_sign(ca, caKey, EVP_sha256()) > 0,
-      fill(certificate, key: nodeKey, subject: nodeName, issuer: caName, days: 2 * 365),
+      fill(certificate, key: nodeKey, subject: nodeName, issuer: caName(id), days: 2 * 365),
       add(certificate, issuer: ca, NID_basic_constraints, "CA:FALSE"),
       add(certificate, issuer: ca, NID_ext_key_usage, "serverAuth"),
       add(certificate, issuer: ca, NID_subject_alt_name, san.joined(separator: ",")),

@@ -241,17 +241,36 @@ final class Connection: StreamHandler {
       return
     }
     let call = APICall(
-      method: head.method, path: address.path, identity: identity, parameters: parameters)
-    let upgrade = head.method == "GET" ? head.header("upgrade") : nil
+      method: head.method, path: address.path, identity: identity, parameters: parameters,
+      isForwarded: head.header("pvedisableproxy") != nil)
     do throws(APIError) {
-      let result = try node.perform(call)
-      if let upgrade, let dial = result.dial {
-        try self.upgrade(head, to: upgrade, dial: dial)
-        return
-      }
-      respond(formatter.success(result))
+      finish(head, formatter, .success(try node.perform(call)))
     } catch {
-      respond(formatter.failure(error, hasMessages: node.era.errorBodiesHaveMessages))
+      finish(head, formatter, .failure(error))
+    }
+  }
+
+  /// Answers with what a call came to, when it has come to something.
+  private func finish(
+    _ head: RequestHead, _ formatter: Formatter, _ outcome: Result<APIResult, APIError>
+  ) {
+    guard stream != nil else { return }
+    switch outcome {
+    case .success(let result):
+      if let later = result.later {
+        later { [weak self] in self?.finish(head, formatter, $0) }
+      } else if head.method == "GET", let protocolName = head.header("upgrade"),
+        let dial = result.dial
+      {
+        upgrade(head, to: protocolName, dial: dial)
+      } else {
+        respond(formatter.success(result))
+      }
+    case .failure(let error):
+      respond(
+        error.isBare
+          ? .bare(error.status, error.message)
+          : formatter.failure(error, hasMessages: node.era.errorBodiesHaveMessages))
     }
   }
 
@@ -294,9 +313,7 @@ final class Connection: StreamHandler {
 
   // MARK: websocket
 
-  private func upgrade(_ head: RequestHead, to protocolName: String, dial: DialTarget)
-    throws(APIError)
-  {
+  private func upgrade(_ head: RequestHead, to protocolName: String, dial: DialTarget) {
     func refuse(_ text: String) -> Response {
       Response(status: 500, reason: text, body: Array((text + "\n").utf8))
     }

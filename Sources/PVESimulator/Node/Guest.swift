@@ -5,7 +5,8 @@ final class Guest {
   var description: SimulatedGuest
   private(set) var isRunning: Bool
   private(set) var startedAt: Int
-  private unowned let node: PVENode
+  /// Where it is; changes when it migrates.
+  unowned var node: PVENode
   private var password: (bytes: [UInt8], until: Duration)?
   private var screenWorkers: [VNCProxyWorker] = []
   private var builtIn: GuestScreen?

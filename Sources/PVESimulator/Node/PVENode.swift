@@ -1,26 +1,18 @@
 import ConsoleProtocol
 import EventLoop
+import Glibc
 
-/// The node: everything that lives on the simulator's loop thread.
+/// One node of the simulated cluster: its address, certificate, console ports, tasks and workers.
 ///
-/// One loop serves the whole node, so nothing in here has a lock. ``Simulator`` is its face for other threads.
+/// One loop serves the whole cluster, so nothing in here has a lock.
 final class PVENode {
-  let loop: Loop
+  unowned let cluster: Cluster
   let name: String
-  let era: Era
-  let clock: SimulatorClock
-  let timings: Timings
-  let configuration: SimulatorConfiguration
   let certificates: CertificateSet
-  let journal: Journal
-  let router: Router
-  let tickets: TicketOffice
-  let authenticator: Authenticator
+  /// The TCP port on 127.0.0.1.
+  let port: Int
   let booted: Int
-  var behaviour: Behaviour
-  var access: AccessControl
   var tasks: TaskList
-  var guests: [Int: Guest] = [:]
   var ports: PortTable
   let children: ChildKeeper
   /// What test sinks have taken, by vmid; 0 is the node's shell.
@@ -31,37 +23,50 @@ final class PVENode {
   var workers: [String: ConsoleWorker] = [:]
   /// What its consoles share.
   var consoles = ConsoleHall()
+  /// Whether clients and other nodes reach it.
+  private(set) var reachability = Reachability.up
 
   private let tls: TLSContext
   private var listener: Listener?
   private var connections: [UInt64: Connection] = [:]
   private var nextConnection: UInt64 = 0
+  /// Connections that a hanging node took and never looks at.
+  private var held: [Int32] = []
 
-  init(
-    loop: Loop, configuration: SimulatorConfiguration, access: AccessControl,
-    certificates: CertificateSet, tls: TLSContext, journal: Journal
-  ) {
-    self.loop = loop
-    self.configuration = configuration
-    name = configuration.nodeName
-    era = configuration.era
-    clock = configuration.clock
-    timings = configuration.timings
-    behaviour = configuration.behaviour
-    self.access = access
+  init(cluster: Cluster, name: String, certificates: CertificateSet, tls: TLSContext, port: Int) {
+    self.cluster = cluster
+    self.name = name
     self.certificates = certificates
     self.tls = tls
-    self.journal = journal
-    tickets = TicketOffice(clock: configuration.clock)
-    authenticator = Authenticator(tickets: tickets)
-    router = Router(PVENode.operations)
-    booted = configuration.clock.now - 4_926
-    tasks = TaskList(clock: configuration.clock, booted: booted)
-    ports = PortTable(loop: loop, reservation: configuration.timings.portReservation)
-    children = ChildKeeper(loop: loop)
-    for description in configuration.guests {
-      guests[description.vmid] = Guest(description, node: self)
-    }
+    self.port = port
+    booted = cluster.clock.now - 4_926
+    tasks = TaskList(clock: cluster.clock, booted: booted)
+    ports = PortTable(loop: cluster.loop, reservation: cluster.timings.portReservation)
+    children = ChildKeeper(loop: cluster.loop)
+  }
+
+  // MARK: what is the cluster's
+
+  var loop: Loop { cluster.loop }
+  var era: Era { cluster.era }
+  var clock: SimulatorClock { cluster.clock }
+  var timings: Timings { cluster.timings }
+  var configuration: SimulatorConfiguration { cluster.configuration }
+  var journal: Journal { cluster.journal }
+  var router: Router { cluster.router }
+  var tickets: TicketOffice { cluster.tickets }
+  var authenticator: Authenticator { cluster.authenticator }
+  var behaviour: Behaviour {
+    get { cluster.behaviour }
+    set { cluster.behaviour = newValue }
+  }
+  var access: AccessControl {
+    get { cluster.access }
+    _modify { yield &cluster.access }
+  }
+  var guests: [Int: Guest] {
+    get { cluster.guests }
+    _modify { yield &cluster.guests }
   }
 
   /// Everything that the table of operations holds.
@@ -79,6 +84,15 @@ final class PVENode {
   }
 
   private func accepted(_ descriptor: Int32) {
+    switch reachability {
+    case .up: break
+    case .refused, .unreachable:
+      close(descriptor)
+      return
+    case .hanging:
+      held.append(descriptor)
+      return
+    }
     nextConnection += 1
     let connection = Connection(node: self, key: nextConnection)
     connections[nextConnection] = connection
@@ -87,6 +101,17 @@ final class PVENode {
     } catch {
       connections[nextConnection] = nil
     }
+  }
+
+  /// Takes the node off the network, or back on it. Going down ends every connection and console.
+  func set(_ wanted: Reachability) {
+    guard wanted != reachability else { return }
+    reachability = wanted
+    for descriptor in held { close(descriptor) }
+    held = []
+    guard wanted != .up else { return }
+    killAllConnections()
+    for worker in workers.values { worker.terminate() }
   }
 
   func connectionClosed(_ key: UInt64) { connections[key] = nil }
@@ -104,15 +129,17 @@ final class PVENode {
     listener?.close()
     listener = nil
     killAllConnections()
+    for descriptor in held { close(descriptor) }
+    held = []
     for worker in workers.values { worker.terminate() }
-    for guest in guests.values { guest.stop() }
+    for guest in guests.values where guest.node === self { guest.stop() }
     children.killAll()
   }
 
   // MARK: lookups
 
   /// Whether there is such a node in the cluster.
-  func knows(node: String) -> Bool { node == name }
+  func knows(node: String) -> Bool { cluster.node(named: node) != nil }
 
   /// Connects a websocket to a worker; false where nobody listens.
   func dial(_ target: DialTarget, _ relay: WebsocketRelay) -> Bool {
@@ -129,7 +156,7 @@ final class PVENode {
   /// A guest of a node, or the 500 that PVE has for it.
   func guest(_ arguments: Arguments, _ kind: SimulatedGuest.Kind) throws(APIError) -> Guest {
     guard let guest = guests[arguments.vmid], guest.description.kind == kind,
-      knows(node: arguments.node)
+      guest.node.name == arguments.node
     else {
       let folder = kind == .qemu ? "qemu-server" : "lxc"
       throw .died(

@@ -1,0 +1,68 @@
+import ConsoleProtocol
+import EventLoop
+
+/// The simulated cluster: what its nodes share.
+///
+/// It lives on the simulator's loop thread with its nodes, so nothing in here has a lock. ``Simulator`` is its face
+/// for other threads.
+final class Cluster {
+  let loop: Loop
+  let era: Era
+  let clock: SimulatorClock
+  let timings: Timings
+  let configuration: SimulatorConfiguration
+  let journal: Journal
+  let router: Router
+  let tickets: TicketOffice
+  let authenticator: Authenticator
+  var behaviour: Behaviour
+  var access: AccessControl
+  /// VMs and containers by vmid; vmids are unique in a cluster.
+  var guests: [Int: Guest] = [:]
+  /// In the order of the configuration; the first is the one that clients are told of.
+  private(set) var nodes: [PVENode] = []
+  private var nodesByName: [String: PVENode] = [:]
+
+  init(
+    loop: Loop, configuration: SimulatorConfiguration, access: AccessControl, journal: Journal
+  ) {
+    self.loop = loop
+    self.configuration = configuration
+    era = configuration.era
+    clock = configuration.clock
+    timings = configuration.timings
+    behaviour = configuration.behaviour
+    self.access = access
+    self.journal = journal
+    tickets = TicketOffice(clock: configuration.clock)
+    authenticator = Authenticator(tickets: tickets)
+    router = Router(PVENode.operations)
+  }
+
+  /// A node joins; done once, before clients come.
+  func add(_ node: PVENode) {
+    nodes.append(node)
+    nodesByName[node.name] = node
+  }
+
+  /// Puts the configuration's guests on their nodes; those without one are on the first.
+  func placeGuests() {
+    guard let first = nodes.first else { return }
+    for description in configuration.guests {
+      let node = description.node.flatMap { nodesByName[$0] } ?? first
+      guests[description.vmid] = Guest(description, node: node)
+    }
+  }
+
+  /// The node of a name, whether it is up or not.
+  func node(named name: String) -> PVENode? { nodesByName[name] }
+
+  /// Keeps a document of the durable state, or forgets it where it is nil. To be called after every change of
+  /// what must survive a restart.
+  func save(_ kind: StateKind, _ id: String, _ document: JSON?) {}
+
+  /// Ends every node, with its clients, workers, guests and their processes.
+  func shutdown() {
+    for node in nodes { node.shutdown() }
+  }
+}
