@@ -24,9 +24,13 @@ final class TestConnection {
   private let ssl: OpaquePointer
   private var waiting: [UInt8] = []
 
-  init(port: Int) throws {
+  init(port: Int, seconds: Double = 15) throws {
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     self.descriptor = descriptor
+    // A server that never begins TLS must not hold the test.
+    var patience = timeval(tv_sec: Int(seconds), tv_usec: 0)
+    setsockopt(
+      descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)
     address.sin_port = UInt16(port).bigEndian
@@ -164,7 +168,8 @@ extension Simulator {
   /// One request on a connection of its own.
   func call(
     _ method: String, _ path: String, _ form: [String: String] = [:],
-    as credential: TestCredential = .none, headers: String = ""
+    as credential: TestCredential = .none, headers: String = "", port: Int? = nil,
+    seconds: Double = 15
   ) async throws -> TestAnswer {
     let body = form.map { "\(percentEncoded($0.key))=\(percentEncoded($0.value))" }
       .joined(separator: "&")
@@ -173,16 +178,16 @@ extension Simulator {
       "\(method) \(target) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\(credential.lines)\(headers)"
     if method == "POST" || method == "PUT" { text += "Content-Length: \(body.utf8.count)\r\n" }
     let raw = text + "\r\n" + body
-    return try await self.raw(raw)
+    return try await self.raw(raw, port: port, seconds: seconds)
   }
 
   /// Bytes on a connection of their own, and the answer up to its end.
-  func raw(_ text: String) async throws -> TestAnswer {
-    let port = port
+  func raw(_ text: String, port: Int? = nil, seconds: Double = 15) async throws -> TestAnswer {
+    let port = port ?? self.port
     return try await blocking {
-      let connection = try TestConnection(port: port)
+      let connection = try TestConnection(port: port, seconds: seconds)
       try connection.write(text)
-      guard let bytes = connection.readToEnd(seconds: 15) else {
+      guard let bytes = connection.readToEnd(seconds: seconds) else {
         throw ClientFailure(description: "no end")
       }
       return try TestAnswer(bytes)

@@ -16,14 +16,21 @@ final class TestWebsocket {
     var place: String
   }
 
-  init(
+  convenience init(
     _ pve: Simulator, _ mint: Mint, as credential: TestCredential, protocols: String = "binary",
     extra: String = ""
   ) throws {
-    connection = try TestConnection(port: pve.port)
+    try self.init(port: pve.port, mint, as: credential, protocols: protocols, extra: extra)
+  }
+
+  init(
+    port: Int, node: String = "pve1", _ mint: Mint, as credential: TestCredential,
+    protocols: String = "binary", extra: String = ""
+  ) throws {
+    connection = try TestConnection(port: port)
     let query = "port=\(mint.port)&vncticket=\(TestWebsocket.encoded(mint.ticket))"
     try connection.write(
-      "GET /api2/json/nodes/pve1\(mint.place)/vncwebsocket?\(query) HTTP/1.1\r\nHost: x\r\n"
+      "GET /api2/json/nodes/\(node)\(mint.place)/vncwebsocket?\(query) HTTP/1.1\r\nHost: x\r\n"
         + "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         + (protocols.isEmpty ? "" : "Sec-WebSocket-Protocol: \(protocols)\r\n")
@@ -121,9 +128,11 @@ final class TestWebsocket {
 extension Simulator {
   /// Mints a console.
   func mint(
-    _ place: String, _ kind: String, _ form: [String: String] = [:], as credential: TestCredential
+    _ place: String, _ kind: String, _ form: [String: String] = [:], as credential: TestCredential,
+    node: String = "pve1", port: Int? = nil
   ) async throws -> TestWebsocket.Mint {
-    let answer = try await call("POST", "/nodes/pve1\(place)/\(kind)", form, as: credential)
+    let answer = try await call(
+      "POST", "/nodes/\(node)\(place)/\(kind)", form, as: credential, port: port)
     guard answer.status == 200, let user = answer.data["user"]?.asText,
       let ticket = answer.data["ticket"]?.asText, let port = answer.data["port"]?.asText,
       let upid = answer.data["upid"]?.asText
