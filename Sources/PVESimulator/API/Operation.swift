@@ -51,6 +51,15 @@ struct Arguments {
   /// The full auth id of the caller, or an empty text.
   var authID: String { identity?.authID ?? "" }
 
+  /// The items of a list: of an array, or of a text with a list in it.
+  func list(_ name: String) -> [String] {
+    switch values[name] {
+    case .list(let items)?: items.compactMap(\.text)
+    case .text(let text)?: splitList(text)
+    case .object?, .null?, nil: []
+    }
+  }
+
   /// A text.
   func text(_ name: String) -> String? { values[name]?.text }
   /// A number.
@@ -63,121 +72,58 @@ struct Arguments {
   var vmid: Int { integer("vmid") ?? 0 }
 }
 
-/// Finds operations by method and path.
-struct Router {
-  private final class Branch {
-    var literals: [String: Branch] = [:]
-    var parameter: (name: String, branch: Branch)?
-    var operations: [String: Operation] = [:]
-  }
-
-  private let root = Branch()
-
-  init(_ operations: [Operation]) {
-    for operation in operations {
-      var branch = root
-      for part in operation.path.split(separator: "/") {
-        if part.hasPrefix("{") {
-          if branch.parameter == nil {
-            branch.parameter = (String(part.dropFirst().dropLast()), Branch())
-          }
-          branch = branch.parameter?.branch ?? branch
-        } else {
-          let next = branch.literals[String(part)] ?? Branch()
-          branch.literals[String(part)] = next
-          branch = next
-        }
-      }
-      branch.operations[operation.method] = operation
-    }
-  }
-
-  /// The operation, and the path's parameters.
-  func find(_ method: String, _ path: String) -> (Operation, [(String, String)])? {
-    var branch = root
-    var found: [(String, String)] = []
-    for part in path.split(separator: "/") {
-      if let next = branch.literals[String(part)] {
-        branch = next
-      } else if let (name, next) = branch.parameter {
-        found.append((name, String(part)))
-        branch = next
-      } else {
-        return nil
-      }
-    }
-    return branch.operations[method].map { ($0, found) }
-  }
-}
-
 extension PVENode {
   /// Runs a call through what PVE runs it through, in PVE's order: find, token allowed, permission, forwarding,
   /// validation, handler.
   func perform(_ call: APICall) throws(APIError) -> APIResult {
-    guard let (operation, found) = router.find(call.method, call.path) else {
+    guard let match = router.find(call.method, call.path) else {
       throw .notImplemented(call.method, call.path)
     }
+    let route = match.route
+    let schema = try route.schema
     var values = Parameters()
-    for (name, value) in found {
+    for (name, value) in zip(route.parameters, match.values) {
       values.set(name, .text(name == "node" && value == "localhost" ? self.name : value))
     }
     for pair in call.parameters.pairs {
-      if found.contains(where: { $0.0 == pair.name }) {
-        throw APIError(
-          status: 400,
-          message: "Parameter verification failed - duplicate parameter '\(pair.name)'")
+      if route.parameters.contains(pair.name) {
+        throw .invalid([
+          .init(name: pair.name, text: "duplicate parameter (already defined in URI)")
+        ])
       }
       values.set(pair.name, pair.value)
     }
-    if !operation.allowsTokens, call.identity?.isToken == true {
+    if !schema.allowsTokens, call.identity?.isToken == true {
       throw .forbidden("URI '\(call.path)' not available with API token, need proper ticket.\n")
     }
-    try operation.permission.check(call.identity, arguments: values, access: access)
-    if let name = values["node"]?.text {
-      switch try route(operation, name, isForwarded: call.isForwarded) {
+    try schema.permission.check(call.identity, arguments: values, access: access)
+    if schema.forwarding != .never, let name = values["node"]?.text {
+      switch try destination(name, isForwarded: call.isForwarded) {
       case .here: break
-      case .node(let other): return try other.run(operation, call.identity, values)
+      case .node(let other): return try other.run(route, schema, call.identity, values)
       case .failed(let error, let delay):
         return .later { [loop] done in
           loop.schedule(after: delay) { done(.failure(error)) }
         }
       }
     }
-    return try run(operation, call.identity, values)
+    return try run(route, schema, call.identity, values)
   }
 
   /// Validates and runs a call on this node.
-  private func run(_ operation: Operation, _ identity: Identity?, _ values: Parameters)
-    throws(APIError) -> APIResult
-  {
-    try PVENode.validate(values, operation.parameters)
-    var result = try operation.handler(self, Arguments(identity: identity, values: values))
-    result.isRelayed = operation.isProtected
+  private func run(
+    _ route: Router.Route, _ schema: OperationSchema, _ identity: Identity?, _ given: Parameters
+  ) throws(APIError) -> APIResult {
+    let values = Validation.normalized(given, schema, era)
+    try Validation.check(values, against: schema)
+    let arguments = Arguments(identity: identity, values: values)
+    var result: APIResult
+    if let handler = route.handler {
+      result = try handler(self, arguments)
+    } else {
+      result = try answerGenerically(route, schema, arguments)
+    }
+    result.isRelayed = schema.isProtected
     return result
-  }
-
-  private static func validate(_ values: Parameters, _ schema: [ParameterSchema]) throws(APIError) {
-    var complaints: [APIError.Field] = []
-    for pair in values.pairs {
-      guard let rule = schema.first(where: { $0.name == pair.name }) else {
-        complaints.append(
-          .init(
-            name: pair.name,
-            text: "property is not defined in schema and the schema does not allow additional "
-              + "properties"))
-        continue
-      }
-      if let text = rule.complaint(about: pair.value) {
-        complaints.append(.init(name: pair.name, text: text))
-      }
-      if let needs = rule.needs, values[needs] == nil {
-        complaints.append(
-          .init(name: needs, text: "missing property - '\(pair.name)' requires this property"))
-      }
-    }
-    for rule in schema where !rule.isOptional && values[rule.name] == nil {
-      complaints.append(.init(name: rule.name, text: "property is missing and it is not optional"))
-    }
-    if !complaints.isEmpty { throw .invalid(complaints) }
   }
 }

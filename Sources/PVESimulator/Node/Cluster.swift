@@ -36,7 +36,7 @@ final class Cluster {
     self.journal = journal
     tickets = TicketOffice(clock: configuration.clock)
     authenticator = Authenticator(tickets: tickets)
-    router = Router(PVENode.operations)
+    router = Router(PVENode.operations, era: configuration.era)
   }
 
   /// A node joins; done once, before clients come.

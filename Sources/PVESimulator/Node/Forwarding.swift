@@ -23,15 +23,15 @@ extension PVENode {
   private var patience: Duration { timings.forwarding }
 
   /// Where a call has to run, or what comes of it where it can't.
-  enum Route {
+  enum Destination {
     case here
     case node(PVENode)
     case failed(APIError, after: Duration)
   }
 
-  /// Finds out where a call runs.
-  func route(_ operation: Operation, _ node: String, isForwarded: Bool) throws(APIError) -> Route {
-    guard operation.isForwarded, node != name else { return .here }
+  /// Finds out where a call runs that the schema marks as forwarded.
+  func destination(_ node: String, isForwarded: Bool) throws(APIError) -> Destination {
+    guard node != name else { return .here }
     guard let other = cluster.node(named: node) else { throw PVENode.unknownHost(node) }
     guard !isForwarded else { throw .died("proxy loop detected") }
     switch other.reachability {
