@@ -49,6 +49,21 @@ public final class Listener: Loop.Pollable {
     return (descriptor, port)
   }
 
+  /// Takes a port without listening on it: connections are refused, and nobody else gets the port. `listen` makes it
+  /// a socket for ``adopt(on:socket:accepted:)``.
+  public static func reserve(address: SocketAddress) throws(LoopError) -> Int32 {
+    let descriptor = sp_stream_socket(address.family)
+    guard descriptor >= 0 else { throw .last("socket", on: "\(address)") }
+    var on: Int32 = 1
+    setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, 4)
+    guard address.withSockaddr({ a, n in bind(descriptor, a, n) }) == 0 else {
+      let error = LoopError.last("bind", on: "\(address)")
+      Glibc.close(descriptor)
+      throw error
+    }
+    return descriptor
+  }
+
   /// Listens. `accepted` gets a non-blocking descriptor, which is the callee's to close, and the peer's address.
   /// Loop thread only.
   public static func tcp(

@@ -16,8 +16,8 @@ import Glibc
 public enum PVESimulator {
   /// Starts a node. It listens when this returns.
   /// - Throws: ``SimulatorError`` for a configuration that contradicts PVE's rules, a taken port, or no certificate.
-  public static func start(_ configuration: SimulatorConfiguration) async throws(SimulatorError)
-    -> Simulator
+  public static func start(_ configuration: SimulatorConfiguration = SimulatorConfiguration())
+    async throws(SimulatorError) -> Simulator
   {
     // The first ticket waits for the signing key; making it needs a tenth of a second.
     Task.detached(priority: .high) { _ = SigningKey.shared }
@@ -62,6 +62,7 @@ public enum PVESimulator {
             try node.listen(socket: seat.socket)
           }
           cluster.placeGuests()
+          cluster.injectConfiguredFaults()
           done.resume(returning: .success(OnLoop(cluster, loop: loop)))
         } catch {
           cluster.shutdown()

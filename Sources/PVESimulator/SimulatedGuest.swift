@@ -34,6 +34,12 @@ public struct SimulatedGuest: Sendable {
   public var terminal: SimulatedTerminal = .shell
   /// Whether a VM has the guest agent configured.
   public var agent = false
+  /// The pool that it is in.
+  public var pool: String?
+  /// The size of its first disk in bytes.
+  public var disk = 32 << 30
+  /// For how many seconds it has been running when the node starts.
+  public var uptime = 2_673
 
   /// A virtual machine.
   public static func vm(

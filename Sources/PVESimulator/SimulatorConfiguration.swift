@@ -30,6 +30,19 @@ public struct SimulatorConfiguration: Sendable {
   public var clock = SimulatorClock()
   /// A certificate of its own, instead of the one that the simulators of a process share.
   public var freshCertificate = false
+  /// What goes wrong from the start.
+  public var faults: [Fault] = []
+  /// From which the faults' odds follow: the same seed and the same requests meet the same faults.
+  public var faultSeed: UInt64 = 1
+  /// The seed that the guests were made of, where they were; it is told to clients of `GET /simulator`.
+  public internal(set) var seed: UInt64?
+  /// An SQLite file that keeps the cluster beyond the end of the process; nil keeps it in memory. A file that exists wins
+  /// over everything above that it holds: nodes, guests, users, keys.
+  public var stateFile: String?
+  /// A file to which the journal is added, a JSON object a line.
+  public var journalFile: String?
+  /// What `/simulator` asks for as `Authorization: Bearer …`; nil asks for nothing.
+  public var controlToken: Secret?
 
   /// A node with every default.
   public init() {}
@@ -75,7 +88,7 @@ public struct Timings: Sendable {
 /// the node runs (``Simulator/change(_:)``).
 public struct Behaviour: Sendable {
   /// What a malformed websocket frame does to pveproxy. Which of the two depends on an optional package.
-  public enum BadFrame: String, Sendable, Hashable {
+  public enum BadFrame: String, Sendable, Hashable, CaseIterable {
     /// The connection stays open and stuck on that frame for ever (libev is installed).
     case freeze
     /// The worker process dies, and every connection of the node with it (pure-Perl loop).
@@ -83,7 +96,7 @@ public struct Behaviour: Sendable {
   }
 
   /// What dialling a console's port does when nobody listens there (any more).
-  public enum DeadPort: String, Sendable, Hashable {
+  public enum DeadPort: String, Sendable, Hashable, CaseIterable {
     /// No HTTP answer at all, for ever (libev is installed).
     case hang
     /// The worker process dies, and every connection of the node with it.
@@ -100,7 +113,7 @@ public struct Behaviour: Sendable {
 
   /// What happens when a console's queue toward a client that doesn't read is full. pveproxy has no bound at
   /// all; something has to give before this machine's memory does.
-  public enum Overflow: String, Sendable, Hashable {
+  public enum Overflow: String, Sendable, Hashable, CaseIterable {
     /// The connection is killed.
     case kill
     /// The program on the other side is paused. Friendlier than PVE; for the demo.
@@ -108,7 +121,7 @@ public struct Behaviour: Sendable {
   }
 
   /// A fault between `GET …websocket` and the first byte of the console, for testing what a relay does about it.
-  public enum DialFault: String, Sendable, Hashable {
+  public enum DialFault: String, Sendable, Hashable, CaseIterable {
     /// None.
     case none
     /// The upgrade is never answered.

@@ -57,6 +57,16 @@ final class TestConnection {
     SSL_CTX_free(context)
   }
 
+  /// SHA-256 of the certificate that the node showed.
+  var peerFingerprint: String {
+    guard let certificate = SSL_get1_peer_certificate(ssl) else { return "" }
+    defer { X509_free(certificate) }
+    var digest = [UInt8](repeating: 0, count: 32)
+    var length: UInt32 = 0
+    X509_digest(certificate, EVP_sha256(), &digest, &length)
+    return digest.map { hex(Int($0), digits: 2) }.joined(separator: ":")
+  }
+
   func write(_ bytes: [UInt8]) throws {
     var at = 0
     while at < bytes.count {

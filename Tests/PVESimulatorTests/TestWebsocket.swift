@@ -118,6 +118,28 @@ final class TestWebsocket {
     }
   }
 
+  /// How many console bytes came, once there are so many or nothing more comes.
+  func readCount(_ wanted: Int, seconds: Double = 10) throws -> Int {
+    var count = held.count
+    held = []
+    while count < wanted, let frame = try frame(seconds: seconds) { count += frame.payload.count }
+    return count
+  }
+
+  /// Console bytes until nothing more comes for a time.
+  func everything(seconds: Double) -> String {
+    var all = held
+    held = []
+    while let frame = try? frame(seconds: seconds) { all += frame.payload }
+    return String(decoding: all, as: UTF8.self)
+  }
+
+  /// Waits, and keeps what comes.
+  func pause(seconds: Double) {
+    let frames = everything(seconds: seconds)
+    held += Array(frames.utf8)
+  }
+
   /// Whether nothing at all comes for a time.
   func isSilent(seconds: Double) -> Bool {
     guard let more = connection.readSome(seconds: seconds) else { return false }

@@ -123,7 +123,7 @@ extension PVENode {
   }
 
   private func nextPort() throws(APIError) -> Int {
-    guard !behaviour.portsExhausted, let port = ports.next() else {
+    guard !portsAreFull, let port = ports.next() else {
       throw .died("unable to find free port (5900-6000)")
     }
     return port

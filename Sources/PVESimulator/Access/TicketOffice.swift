@@ -8,6 +8,8 @@ struct TicketOffice {
   static let consoleLife = -20...40
 
   let clock: SimulatorClock
+  /// Login tickets that are bad before their time.
+  let revocations = Revocations()
   private let csrfSecret = randomBytes(32)
 
   init(clock: SimulatorClock) { self.clock = clock }
@@ -15,7 +17,11 @@ struct TicketOffice {
   // MARK: login tickets
 
   /// `PVE:user@realm:HEXTIME::SIGNATURE`.
-  func login(user: String) -> String { assemble(prefix: "PVE", data: escaped(user), hidden: nil) }
+  func login(user: String) -> String {
+    let ticket = assemble(prefix: "PVE", data: escaped(user), hidden: nil)
+    revocations.issued(ticket, user: user, now: clock.now)
+    return ticket
+  }
 
   /// `PVE:!tfa!CHALLENGE:HEXTIME::SIGNATURE`: the password was right, the second factor is missing. The user is
   /// in the signature only.
@@ -28,7 +34,8 @@ struct TicketOffice {
     guard let parts = split(ticket, prefix: "PVE", hasData: true), !parts.data.hasPrefix("!"),
       valid(parts, hidden: nil, life: TicketOffice.loginLife)
     else { return nil }
-    return parts.data.replacing("%3A", with: ":")
+    let user = parts.data.replacing("%3A", with: ":")
+    return revocations.isRevoked(ticket, user: user, issued: parts.time) ? nil : user
   }
 
   /// Whether a pending ticket is this user's and still good.

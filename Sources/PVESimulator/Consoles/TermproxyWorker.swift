@@ -130,7 +130,8 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
       return
     }
     ending = node.consoles.nextEnding(
-      node.behaviour.terminalEnding ?? node.era.terminalEnding, seed: node.behaviour.endingSeed)
+      client?.plan?.terminalEnding ?? node.behaviour.terminalEnding ?? node.era.terminalEnding,
+      seed: node.behaviour.endingSeed)
     let program = makeProgram()
     phase = .running(program)
     okPending = true

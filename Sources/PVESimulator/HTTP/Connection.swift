@@ -3,7 +3,7 @@ import EventLoop
 
 /// One client's connection to the node: HTTP/1.1 with pveproxy's manners, then perhaps a websocket.
 final class Connection: StreamHandler {
-  private enum Phase {
+  enum Phase {
     /// Between requests or inside a head.
     case head
     /// The head is read, so many bytes of body are to come.
@@ -19,21 +19,28 @@ final class Connection: StreamHandler {
   private static let methods: Set<String> = ["GET", "POST", "PUT", "DELETE"]
   private static let requestsPerConnection = 100
 
-  private unowned let node: PVENode
-  private let key: UInt64
-  private var stream: Stream?
-  private var phase: Phase = .head
+  unowned let node: PVENode
+  let key: UInt64
+  private(set) var stream: Stream?
+  var phase: Phase = .head
   private var queue = ByteQueue()
   private var parser = RequestHeadParser()
   private var idle: LoopTimer?
   private var served = 0
   private var keepAlive = false
-  private var began: Duration = .zero
-  private var entry: Journal.Entry?
+  var began: Duration = .zero
+  var entry: Journal.Entry?
+  /// What the faults make of the request that is being dealt with.
+  var plan = RequestPlan()
+  /// Its parameters, for what the journal must not repeat.
+  var parameters = Parameters()
+  /// Which of pveproxy's three workers serves it.
+  let worker: Int
 
   init(node: PVENode, key: UInt64) {
     self.node = node
     self.key = key
+    worker = Int(key % 3)
   }
 
   /// Takes over an accepted socket.
@@ -121,10 +128,18 @@ final class Connection: StreamHandler {
     keepAlive =
       served < Connection.requestsPerConnection && !connection.contains("close")
       && (head.minorVersion >= 1 || connection.contains("keep-alive"))
-    entry = Journal.Entry(
-      method: head.method, path: head.path,
-      parameters: Parameters(form: head.query.utf8).names, user: nil, status: 0, reason: "",
-      time: node.clock.now)
+    plan = RequestPlan()
+    parameters = Parameters(form: head.query.utf8)
+    // Whoever steers the simulator doesn't leave traces in what the others did.
+    guard !ControlDesk.owns(head.rawPath) else {
+      entry = nil
+      return
+    }
+    var entry = Journal.Entry(time: node.clock.now, method: head.method, path: head.path)
+    entry.node = node.name
+    entry.connection = Int(key)
+    entry.request = served
+    self.entry = entry
   }
 
   /// What pveproxy checks before the body is read.
@@ -146,15 +161,25 @@ final class Connection: StreamHandler {
       return
     }
     var identity: Identity?
+    var refusal: Authenticator.Refusal?
     if let address = APIAddress(head.path) {
       do throws(Authenticator.Refusal) {
         identity = try node.authenticator.identify(head, path: address.path, access: node.access)
       } catch {
-        respond(.bare(401, error.reason))
-        return
+        refusal = error
       }
     }
     entry?.user = identity?.authID
+    guard let plan = drawFaults(head, identity) else {
+      journal(status: 0, reason: "the worker died (fault)")
+      return
+    }
+    self.plan = plan
+    if plan.ticketHasExpired { refusal = Authenticator.Refusal(reason: "Authentication failed!") }
+    if let refusal, plan.ending?.isCarriedOut ?? true {
+      respond(.bare(401, refusal.reason))
+      return
+    }
     let text = head.header("content-length") ?? "0"
     guard let length = Int(text), length >= 0 else {
       respond(.plain(400, "bad request"))
@@ -198,6 +223,11 @@ final class Connection: StreamHandler {
 
   private func handle(_ head: RequestHead, _ identity: Identity?, _ body: [UInt8]) {
     idle?.cancel()
+    if ControlDesk.owns(head.rawPath) {
+      respond(node.cluster.control.answer(head, body))
+      return
+    }
+    entry?.bytesIn = body.count
     var parameters = Parameters()
     if !body.isEmpty {
       if let type = head.header("content-type"), BodyKind(type) == .json {
@@ -214,10 +244,10 @@ final class Connection: StreamHandler {
       }
     }
     parameters = parameters.overridden(by: Parameters(form: head.query.utf8))
-    entry?.parameters = parameters.names
-    let behaviour = node.behaviour
-    if behaviour.latency > .zero {
-      node.loop.schedule(after: behaviour.latency) { [weak self] in
+    self.parameters = parameters
+    let delay = node.behaviour.latency + plan.delay
+    if delay > .zero {
+      node.loop.schedule(after: delay) { [weak self] in
         self?.answer(head, identity, parameters)
       }
     } else {
@@ -227,6 +257,10 @@ final class Connection: StreamHandler {
 
   private func answer(_ head: RequestHead, _ identity: Identity?, _ parameters: Parameters) {
     guard stream != nil else { return }
+    if let ending = plan.ending, !ending.isCarriedOut {
+      spoil(ending, head)
+      return
+    }
     if let failure = node.behaviour.failEverything {
       respond(.plain(failure.status, failure.message))
       return
@@ -275,7 +309,7 @@ final class Connection: StreamHandler {
   }
 
   /// Sends an answer: a 401 no sooner than three seconds after the request began.
-  private func respond(_ response: Response) {
+  func respond(_ response: Response) {
     phase = .busy
     idle?.cancel()
     guard response.status == 401 else {
@@ -287,10 +321,27 @@ final class Connection: StreamHandler {
   }
 
   private func send(_ response: Response) {
+    // What an answer says has happened is in the state file first.
+    if let store = node.cluster.store, store.isDirty {
+      store.whenCommitted { [weak self] failure in
+        self?.transmit(
+          failure.map { .plain(500, "unable to save the cluster's state - \($0)") } ?? response)
+      }
+    } else {
+      transmit(response)
+    }
+  }
+
+  private func transmit(_ response: Response) {
     guard let stream else { return }
-    journal(status: response.status, reason: response.reason)
-    let stays = keepAlive && response.status < 400
-    stream.write(response.serialized(keepAlive: stays, now: node.clock.now))
+    let stays = keepAlive && response.status < 400 && plan.ending == nil
+    let bytes = response.serialized(keepAlive: stays, now: node.clock.now)
+    if let ending = plan.ending, ending.isCarriedOut {
+      cut(bytes, ending)
+      return
+    }
+    journal(status: response.status, reason: response.reason, bytes: bytes.count)
+    stream.write(bytes)
     guard stays else {
       phase = .deaf
       stream.closeAfterFlush()
@@ -303,12 +354,18 @@ final class Connection: StreamHandler {
     node.loop.schedule(after: .zero) { [weak self] in self?.advance() }
   }
 
-  private func journal(status: Int, reason: String) {
-    guard var entry else { return }
+  /// Adds the request to the journal, once; gives its number.
+  @discardableResult
+  func journal(status: Int, reason: String, bytes: Int = 0) -> Int? {
+    guard var entry else { return nil }
+    entry.arguments = Journal.Argument.list(parameters)
     entry.status = status
-    entry.reason = reason
-    node.journal.add(entry)
+    entry.reason = status < 400 ? reason : Journal.redacted(reason, hiding: parameters)
+    entry.duration = node.loop.now - began
+    entry.bytesOut = bytes
+    if status == 101 { entry.websocket = Journal.Websocket() }
     self.entry = nil
+    return node.journal.add(entry)
   }
 
   // MARK: websocket
@@ -331,7 +388,7 @@ final class Connection: StreamHandler {
       return
     }
     guard let stream else { return }
-    switch node.behaviour.dialFault {
+    switch plan.console?.dial ?? node.behaviour.dialFault {
     case .neverAnswers:
       journal(status: 0, reason: "never answered (fault)")
       return
@@ -349,21 +406,29 @@ final class Connection: StreamHandler {
       return
     case .none, .silentAfterUpgrade: break
     }
-    let relay = WebsocketRelay(stream: stream, node: node)
+    let relay = WebsocketRelay(stream: stream, node: node, worker: worker, plan: plan.console)
     guard node.dial(dial, relay) else {
       journal(status: 0, reason: "nobody listens on \(dial)")
-      if node.behaviour.deadPort == .killWorker { node.killAllConnections() }
+      if plan.console?.deadPort ?? node.behaviour.deadPort == .killWorker {
+        node.killWorker(worker)
+      }
       // Otherwise there is no answer, ever; the client has to give up by itself.
       return
     }
-    journal(status: 101, reason: "Switching Protocols")
     var text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
     let accept = base64(sha1(Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)))
     text += "Sec-WebSocket-Accept: \(accept)\r\n"
     if let protocols = head.header("sec-websocket-protocol") {
       text += "Sec-WebSocket-Protocol: \(protocols)\r\n"
     }
-    stream.write(Array((text + "\r\n").utf8))
+    let answer = Array((text + "\r\n").utf8)
+    if let ending = plan.ending {
+      cut(answer, ending)
+      relay.connectionClosed()
+      return
+    }
+    relay.journaled = journal(status: 101, reason: "Switching Protocols", bytes: answer.count)
+    stream.write(answer)
     phase = .relay(relay)
     relay.start()
     if !queue.isEmpty {

@@ -15,8 +15,16 @@ final class Cluster {
   let router: Router
   let tickets: TicketOffice
   let authenticator: Authenticator
+  /// What goes wrong on purpose.
+  let faults: FaultDesk
+  /// Answers `/simulator`.
+  private(set) lazy var control = ControlDesk(cluster: self)
+  /// Where the cluster is kept beyond the end of the process.
+  var store: StateStore?
   var behaviour: Behaviour
   var access: AccessControl
+  /// Users and rights at the start.
+  let initialAccess: AccessControl
   /// VMs and containers by vmid; vmids are unique in a cluster.
   var guests: [Int: Guest] = [:]
   /// In the order of the configuration; the first is the one that clients are told of.
@@ -33,10 +41,13 @@ final class Cluster {
     timings = configuration.timings
     behaviour = configuration.behaviour
     self.access = access
+    initialAccess = access
     self.journal = journal
     tickets = TicketOffice(clock: configuration.clock)
     authenticator = Authenticator(tickets: tickets)
     router = Router(PVENode.operations, era: configuration.era)
+    faults = FaultDesk(seed: configuration.faultSeed, loop: loop)
+    faults.stage = self
   }
 
   /// A node joins; done once, before clients come.
@@ -59,7 +70,7 @@ final class Cluster {
 
   /// Keeps a document of the durable state, or forgets it where it is nil. To be called after every change of
   /// what must survive a restart.
-  func save(_ kind: StateKind, _ id: String, _ document: JSON?) {}
+  func save(_ kind: StateKind, _ id: String, _ document: JSON?) { store?.save(kind, id, document) }
 
   /// Ends every node, with its clients, workers, guests and their processes.
   func shutdown() {

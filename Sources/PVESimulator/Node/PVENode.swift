@@ -8,7 +8,7 @@ import Glibc
 final class PVENode {
   unowned let cluster: Cluster
   let name: String
-  let certificates: CertificateSet
+  private(set) var certificates: CertificateSet
   /// The TCP port on 127.0.0.1.
   let port: Int
   let booted: Int
@@ -26,10 +26,14 @@ final class PVENode {
   /// Whether clients and other nodes reach it.
   private(set) var reachability = Reachability.up
 
-  private let tls: TLSContext
+  private var tls: TLSContext
+  private let originalCertificates: (set: CertificateSet, tls: TLSContext)
   private var listener: Listener?
+  /// The port while nobody listens on it; -1 while somebody does.
+  private var reserved: Int32 = -1
   private var connections: [UInt64: Connection] = [:]
   private var nextConnection: UInt64 = 0
+  private var isShutDown = false
   /// Connections that a hanging node took and never looks at.
   private var held: [Int32] = []
 
@@ -38,6 +42,7 @@ final class PVENode {
     self.name = name
     self.certificates = certificates
     self.tls = tls
+    originalCertificates = (certificates, tls)
     self.port = port
     booted = cluster.clock.now - 4_926
     tasks = TaskList(clock: cluster.clock, booted: booted)
@@ -109,6 +114,7 @@ final class PVENode {
     reachability = wanted
     for descriptor in held { close(descriptor) }
     held = []
+    if wanted == .refused { closeDoor() } else { openDoor() }
     guard wanted != .up else { return }
     killAllConnections()
     for worker in workers.values { worker.terminate() }
@@ -124,10 +130,89 @@ final class PVENode {
     for connection in connections.values { connection.kill() }
   }
 
+  /// One of pveproxy's three workers dies, and its clients' connections with it.
+  func killWorker(_ worker: Int) {
+    for connection in connections.values where connection.worker == worker { connection.kill() }
+  }
+
+  /// pveproxy restarts: its connections end, and for a moment nobody listens.
+  func restartProxy(for pause: Duration) {
+    closeDoor()
+    killAllConnections()
+    loop.schedule(after: pause) { [weak self] in
+      guard let self, self.reachability == .up else { return }
+      self.openDoor()
+    }
+  }
+
+  /// Nobody listens any more, and nobody else gets the port.
+  private func closeDoor() {
+    guard let listener else { return }
+    listener.close()
+    self.listener = nil
+    do throws(LoopError) {
+      reserved = try Listener.reserve(address: .loopback(port: port))
+    } catch {
+      reserved = -1
+    }
+  }
+
+  private func openDoor() {
+    guard listener == nil, !isShutDown else { return }
+    do throws(LoopError) {
+      if reserved >= 0, Glibc.listen(reserved, 1024) == 0 {
+        let descriptor = reserved
+        reserved = -1
+        try listen(socket: (descriptor, port))
+      } else {
+        if reserved >= 0 { close(reserved) }
+        reserved = -1
+        try listen(socket: try Listener.open(address: .loopback(port: port)))
+      }
+    } catch {
+      // Somebody else has the port for the moment.
+      loop.schedule(after: .milliseconds(200)) { [weak self] in
+        guard let self, self.reachability != .refused else { return }
+        self.openDoor()
+      }
+    }
+  }
+
+  // MARK: faults
+
+  /// Whether no console port can be had.
+  var portsAreFull: Bool { behaviour.portsExhausted || cluster.faults.portsAreFull(on: name) }
+
+  /// From now on the node shows a certificate of an authority that nobody knows.
+  func swapCertificate() {
+    do {
+      guard let set = try CertificateSet.make(nodes: [name], fresh: true).first else { return }
+      tls = try TLSContext.server(
+        certificatePEM: set.certificatePEM + set.caPEM, keyPEM: set.keyPEM)
+      certificates = set
+    } catch {
+      // OpenSSL can't; the old one stays.
+    }
+  }
+
+  /// The certificate of the start again.
+  func restoreCertificate() { (certificates, tls) = originalCertificates }
+
+  /// Ends every worker and forgets every task.
+  func forgetTasks() {
+    for worker in workers.values { worker.terminate() }
+    tasks = TaskList(clock: clock, booted: booted)
+    ports = PortTable(loop: loop, reservation: timings.portReservation)
+    sinks = [:]
+  }
+
   /// Ends everything: clients, workers, guests and their processes.
   func shutdown() {
+    isShutDown = true
     listener?.close()
     listener = nil
+    if reserved >= 0 { close(reserved) }
+    reserved = -1
     killAllConnections()
     for descriptor in held { close(descriptor) }
     held = []

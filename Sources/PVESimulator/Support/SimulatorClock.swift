@@ -4,7 +4,7 @@ import Synchronization
 /// The node's wall clock: the machine's, and an offset that a test moves. Tickets, TOTP codes and task times
 /// follow it; time-outs (the 10 s of a listener, the 5 s of an idle connection) don't.
 public final class SimulatorClock: Sendable {
-  private let offset = Mutex(0)
+  private let moved = Mutex(0)
   private let standing: Int?
 
   /// A clock that agrees with the machine's.
@@ -14,10 +14,19 @@ public final class SimulatorClock: Sendable {
   public init(standingAt seconds: Int) { standing = seconds }
 
   /// Seconds since 1970.
-  public var now: Int { (standing ?? time(nil)) + offset.withLock { $0 } }
+  public var now: Int { (standing ?? time(nil)) + moved.withLock { $0 } }
+
+  /// How many seconds it was moved.
+  public var offset: Int { moved.withLock { $0 } }
 
   /// Moves the clock, forwards or backwards.
-  public func advance(seconds: Int) { offset.withLock { $0 += seconds } }
+  public func advance(seconds: Int) { moved.withLock { $0 += seconds } }
+
+  /// Moves the clock to a time, in seconds since 1970.
+  public func set(to seconds: Int) { moved.withLock { $0 = seconds - (standing ?? time(nil)) } }
+
+  /// Takes back every move.
+  public func reset() { moved.withLock { $0 = 0 } }
 }
 
 /// A date as HTTP headers hold it, e.g. `Sat, 21 Nov 2026 18:23:28 GMT`.

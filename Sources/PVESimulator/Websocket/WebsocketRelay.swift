@@ -15,11 +15,27 @@ final class WebsocketRelay {
   /// Backend bytes from before the 101 went out.
   private var early: [UInt8]? = []
   private var isOver = false
+  /// Which of pveproxy's workers it is in.
+  private let worker: Int
+  /// What faults make of it.
+  let plan: ConsolePlan?
+  private var spoiler: ConsoleSpoiler?
+  /// Its number in the journal, and what will stand there.
+  var journaled: Int?
+  private var record = Journal.Websocket()
+  private let began: Duration
 
-  init(stream: Stream, node: PVENode) {
+  init(stream: Stream, node: PVENode, worker: Int, plan: ConsolePlan?) {
     self.stream = stream
     self.node = node
+    self.worker = worker
+    self.plan = plan
+    began = node.loop.now
     writer = FrameWriter(cuts: node.behaviour.frameCuts)
+    guard let plan, plan.spoilsBytes else { return }
+    spoiler = ConsoleSpoiler(
+      plan, loop: node.loop, send: { [weak self] in self?.frame($0) },
+      cut: { [weak self] in self?.over("fault") })
   }
 
   /// The 101 is on its way: frames may follow.
@@ -40,6 +56,7 @@ final class WebsocketRelay {
     reader.feed(bytes) { event in
       switch event {
       case .payload(let payload):
+        record.bytesIn += payload.count
         if isWholeFrame, isFirst {
           backend?.receive(payload)
         } else {
@@ -49,10 +66,10 @@ final class WebsocketRelay {
       case .ping(let payload): stream.write(FrameWriter.pong(payload))
       case .close:
         flush(&joined)
-        over()
+        over("client")
       case .malformed:
         flush(&joined)
-        if node.behaviour.badFrame == .killWorker { node.killAllConnections() }
+        if plan?.badFrame ?? node.behaviour.badFrame == .killWorker { node.killWorker(worker) }
       }
     }
     flush(&joined)
@@ -77,9 +94,18 @@ final class WebsocketRelay {
   /// The client's connection is gone.
   func connectionClosed() {
     guard !isOver else { return }
-    isOver = true
+    ended("client")
     backend?.clientClosed()
     backend = nil
+  }
+
+  /// Writes down how it ended.
+  private func ended(_ who: String) {
+    isOver = true
+    spoiler?.stop()
+    record.ending = who
+    record.duration = node.loop.now - began
+    if let journaled { node.journal.end(journaled, record) }
   }
 
   /// Everything queued has left.
@@ -89,30 +115,46 @@ final class WebsocketRelay {
 
   /// Bytes for the client.
   func send(_ bytes: UnsafeRawBufferPointer) {
-    guard !isOver, !bytes.isEmpty, node.behaviour.dialFault != .silentAfterUpgrade else { return }
+    guard !isOver, !bytes.isEmpty,
+      plan?.dial ?? node.behaviour.dialFault != .silentAfterUpgrade
+    else { return }
     if early != nil {
       early?.append(contentsOf: bytes)
       return
     }
+    if let spoiler {
+      spoiler.output(bytes)
+    } else {
+      frame(bytes)
+    }
+  }
+
+  private func frame(_ bytes: UnsafeRawBufferPointer) {
+    guard !isOver else { return }
+    record.bytesOut += bytes.count
     scratch.removeAll(keepingCapacity: true)
     writer.binary(bytes, into: &scratch)
     scratch.withUnsafeBytes { stream.write($0) }
     if scratch.capacity > 1 << 20 { scratch = [] }
-    if stream.pendingBytes > node.behaviour.relayBuffer, node.behaviour.overflow == .kill { over() }
+    if stream.pendingBytes > node.behaviour.relayBuffer, node.behaviour.overflow == .kill {
+      over("overflow")
+    }
   }
 
   /// How many bytes wait for a client that doesn't read.
-  var queuedBytes: Int { stream.pendingBytes + (early?.count ?? 0) }
+  var queuedBytes: Int {
+    stream.pendingBytes + (early?.count ?? 0) + (spoiler?.waiting ?? 0)
+  }
 
   /// The backend's connection is gone: the client's ends at once, and what is queued with it.
   func backendClosed() {
     backend = nil
-    over()
+    over("backend")
   }
 
-  private func over() {
+  private func over(_ who: String) {
     guard !isOver else { return }
-    isOver = true
+    ended(who)
     backend?.clientClosed()
     backend = nil
     stream.close()

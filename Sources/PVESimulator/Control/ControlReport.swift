@@ -1,0 +1,68 @@
+/// What the simulator says about itself.
+extension ControlDesk {
+  /// `GET /simulator`
+  var report: JSON {
+    let configuration = cluster.configuration
+    let nodes = cluster.nodes
+    return [
+      "what": "a simulated Proxmox VE cluster (Sallyport's PVESimulator)",
+      "pve": .string(cluster.era.rawValue), "version": .string(cluster.era.version),
+      "cluster": configuration.clusterName.map { .string($0) } ?? .null,
+      "seed": configuration.seed.map { .string(String($0)) } ?? .null,
+      "time": .int(cluster.clock.now),
+      "nodes": .array(nodes.map(ControlDesk.about)),
+      "users": .array(users),
+      "real": .object(cluster.realParts),
+      "state": state,
+      "counts": [
+        "guests": .int(cluster.guests.count),
+        "running": .int(cluster.guests.values.count { $0.isRunning }),
+        "tasks": .int(nodes.reduce(0) { $0 + $1.tasks.all.count }),
+        "connections": .int(nodes.reduce(0) { $0 + $1.connectionCount }),
+        "processes": .int(nodes.reduce(0) { $0 + $1.children.count }),
+        "requests": .int(cluster.journal.last),
+        "faults": .int(cluster.faults.records.count),
+      ],
+    ]
+  }
+
+  private static func about(_ node: PVENode) -> JSON {
+    [
+      "name": .string(node.name), "url": .string("https://127.0.0.1:\(node.port)"),
+      "port": .int(node.port), "fingerprint": .string("\(node.certificates.fingerprint)"),
+      "reachability": .string(node.reachability.rawValue),
+    ]
+  }
+
+  /// Names, never secrets.
+  private var users: [JSON] {
+    cluster.access.accounts.values.sorted { $0.id < $1.id }.map { account in
+      [
+        "userid": .string(account.id), "enabled": .bool(account.isEnabled),
+        "secondFactor": .bool(account.hasSecondFactor),
+        "tokens": .array(account.tokens.keys.sorted().map { .string("\(account.id)!\($0)") }),
+      ]
+    }
+  }
+
+  private var state: JSON {
+    guard let store = cluster.store else { return ["in": "memory"] }
+    return [
+      "in": "file", "path": .string(store.path), "commits": .int(store.commits),
+      "failure": store.failure.map { .string($0.description) } ?? .null,
+    ]
+  }
+}
+
+extension Cluster {
+  /// Which parts of the cluster are real programs, for `GET /simulator` and for the line at the start.
+  var realParts: [JSON.Member] {
+    [
+      .init(key: "shells", value: "programs of this machine, as the user who started it"),
+      .init(
+        key: "containers",
+        value: PVENode.canUnshare
+          ? "process trees with process and host names of their own" : "process trees"),
+    ]
+  }
+}

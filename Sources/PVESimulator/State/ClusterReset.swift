@@ -1,0 +1,30 @@
+/// Back to the start.
+extension Cluster {
+  /// Puts everything back as it was at the first start: guests, tasks, access, faults, quirks, clock, journal. Consoles
+  /// end. Credentials, certificates and keys stay, so clients needn't be told anything.
+  func reset() {
+    faults.clear(seed: configuration.faultSeed)
+    for guest in guests.values { guest.stop() }
+    for node in nodes { node.forgetTasks() }
+    guests = [:]
+    behaviour = configuration.behaviour
+    clock.reset()
+    tickets.revocations.clear()
+    access = initialAccess
+    placeGuests()
+    store?.eraseAll()
+    injectConfiguredFaults()
+    journal.clear()
+  }
+
+  /// Injects the configuration's faults; they were checked before the start.
+  func injectConfiguredFaults() {
+    for fault in configuration.faults {
+      do throws(FaultError) {
+        try faults.add(fault)
+      } catch {
+        // A fault for what isn't there any more does nothing.
+      }
+    }
+  }
+}
