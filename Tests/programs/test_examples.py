@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -72,13 +73,34 @@ def test_the_swift_program_lists_the_cluster(node):
     scratch = ROOT / ".build-example"
     folder = EXAMPLES / "swift-client"
     subprocess.run(
-        ["swift", "build", "--package-path", str(folder), "--scratch-path", str(scratch)], check=True, capture_output=True,
-        text=True)
+        ["swift", "build", "--build-tests", "--package-path", str(folder), "--scratch-path", str(scratch)], check=True,
+        capture_output=True, text=True)
+    tests = subprocess.run(
+        ["swift", "test", "--skip-build", "--disable-xctest", "--package-path", str(folder), "--scratch-path", str(scratch)],
+        capture_output=True, text=True, timeout=120)
+    assert tests.returncode == 0 and "Test run with 2 tests" in tests.stdout, tests.stdout + tests.stderr
     result = subprocess.run(
         [str(scratch / "debug/Inventory")], capture_output=True, text=True, timeout=60, env=clean_environment(
             HOST=f"127.0.0.1:{node['port']}", TOKEN_ID=node["token"]["id"], TOKEN_SECRET=node["token"]["secret"],
             PIN=node["fingerprint"]))
     assert result.returncode == 0 and "Proxmox VE 9.2.11" in result.stdout and "qemu/100\tweb1\trunning" in result.stdout
+
+
+def test_a_tool_is_tested_with_the_node():
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLES / "test-your-tool")],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "SALLYPORT": PROGRAM})
+    assert result.returncode == 0 and "4 passed" in result.stdout, result.stdout + result.stderr
+
+
+def test_faults_are_made_with_curl():
+    result = subprocess.run(
+        [str(EXAMPLES / "test-your-tool/faults.sh")], capture_output=True, text=True, timeout=60,
+        env=clean_environment(SALLYPORT=PROGRAM))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "request 1: 200", "request 2: 200", "request 3: 500", "request 4: 200", *["GET /api2/json/version " + status
+        for status in ("200", "200", "500", "200")]]
 
 
 def check(config, **environment):

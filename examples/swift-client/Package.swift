@@ -7,6 +7,13 @@ let package = Package(
   targets: [
     .executableTarget(
       name: "Inventory",
-      dependencies: [.product(name: "ProxmoxClient", package: "sallyport")])
+      dependencies: [.product(name: "ProxmoxClient", package: "sallyport")]),
+    // The node is in the test's own process: nothing to install, nothing to start.
+    .testTarget(
+      name: "InventoryTests",
+      dependencies: [
+        .product(name: "ProxmoxClient", package: "sallyport"),
+        .product(name: "PVESimulator", package: "sallyport"),
+      ]),
   ]
 )
