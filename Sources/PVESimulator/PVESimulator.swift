@@ -23,8 +23,9 @@ public enum PVESimulator {
     Task.detached(priority: .high) { _ = SigningKey.shared }
     try check(configuration)
     let access = try AccessControl(
-      users: configuration.users, rootPassword: configuration.rootPassword,
-      tokenSecret: configuration.tokenSecret)
+      users: configuration.users, realms: configuration.realms,
+      rootPassword: configuration.rootPassword, tokenSecret: configuration.tokenSecret,
+      era: configuration.era, clock: configuration.clock)
     let names = [configuration.nodeName] + configuration.otherNodes
     let certificates = try CertificateSet.make(
       nodes: names, fresh: configuration.freshCertificate)
@@ -49,7 +50,7 @@ public enum PVESimulator {
     }
     guard let loop = group.loops.first else { throw .listen("there is no event loop") }
     let taken = seats
-    let outcome: Result<OnLoop<Cluster>, LoopError> = await withCheckedContinuation { done in
+    let outcome: Result<Started, LoopError> = await withCheckedContinuation { done in
       loop.execute {
         let cluster = Cluster(
           loop: loop, configuration: configuration, access: access, journal: journal)
@@ -63,7 +64,10 @@ public enum PVESimulator {
           }
           cluster.placeGuests()
           cluster.injectConfiguredFaults()
-          done.resume(returning: .success(OnLoop(cluster, loop: loop)))
+          done.resume(
+            returning: .success(
+              Started(
+                cluster: OnLoop(cluster, loop: loop), credentials: cluster.access.credentials)))
         } catch {
           cluster.shutdown()
           done.resume(returning: .failure(error))
@@ -74,7 +78,7 @@ public enum PVESimulator {
     case .failure(let error):
       group.shutdown()
       throw .listen("\(error)")
-    case .success(let cluster):
+    case .success(let started):
       let nodes = seats.map {
         Simulator.Node(
           name: $0.name, port: $0.socket.port, fingerprint: $0.certificates.fingerprint)
@@ -83,8 +87,15 @@ public enum PVESimulator {
       return Simulator(
         first: first, others: Array(nodes.dropFirst()),
         caCertificatePEM: certificates.first?.caPEM ?? "", configuration: configuration,
-        access: access, journal: journal, group: group, cluster: cluster)
+        credentials: started.credentials, journal: journal, group: group,
+        cluster: started.cluster)
     }
+  }
+
+  /// What the loop gives back once everything listens.
+  private struct Started: Sendable {
+    var cluster: OnLoop<Cluster>
+    var credentials: AccessControl.Credentials
   }
 
   /// What a node needs before it is there.

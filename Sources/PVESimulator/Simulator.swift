@@ -43,7 +43,8 @@ public final class Simulator: Sendable {
 
   init(
     first: Node, others: [Node], caCertificatePEM: String, configuration: SimulatorConfiguration,
-    access: AccessControl, journal: Journal, group: LoopGroup, cluster: OnLoop<Cluster>
+    credentials: AccessControl.Credentials, journal: Journal, group: LoopGroup,
+    cluster: OnLoop<Cluster>
   ) {
     nodes = [first] + others
     port = first.port
@@ -54,14 +55,10 @@ public final class Simulator: Sendable {
     self.journal = journal
     self.group = group
     self.cluster = cluster
-    passwords = access.accounts.mapValues(\.password)
-    var all: [String: Secret] = [:]
-    for account in access.accounts.values {
-      for (name, token) in account.tokens { all["\(account.id)!\(name)"] = token.secret }
-    }
-    tokens = all
+    passwords = credentials.passwords
+    tokens = credentials.tokens
     tokenID = "root@pam!sallyport"
-    tokenSecret = all["root@pam!sallyport"] ?? Secret("")
+    tokenSecret = credentials.tokens["root@pam!sallyport"] ?? Secret("")
   }
 
   /// A user's password.

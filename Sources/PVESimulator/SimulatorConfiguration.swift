@@ -14,6 +14,8 @@ public struct SimulatorConfiguration: Sendable {
   public var clusterName: String?
   /// Who may log in. `root@pam` is always there, and added where missing.
   public var users: [SimulatedUser] = SimulatedUser.demo
+  /// Realms besides `pam` and `pve`.
+  public var realms: [SimulatedRealm] = []
   /// root@pam's password; random per start where nil.
   public var rootPassword: Secret?
   /// The secret of the token `root@pam!sallyport`; random per start where nil.

@@ -3,12 +3,12 @@ import Testing
 
 @testable import PVESimulator
 
-@Suite("Tickets, second factors and privileges")
+@Suite("Tickets")
 struct AccessTests {
   private let clock = SimulatorClock(standingAt: 1_795_285_408)
   private var tickets: TicketOffice { TicketOffice(clock: clock) }
 
-  @Test("a login ticket has PVE's form and length, and is good for two hours")
+  @Test("a login ticket has PVE's form and length, and is good for less than two hours")
   func loginTicket() {
     let tickets = tickets
     let ticket = tickets.login(user: "root@pam")
@@ -16,11 +16,11 @@ struct AccessTests {
     #expect(ticket.utf8.count == "PVE:root@pam:".utf8.count + 8 + 2 + 344)
     #expect(tickets.user(ofLogin: ticket) == "root@pam")
     #expect(tickets.user(ofLogin: ticket.replacing("root@pam", with: "alice@pve")) == nil)
-    clock.advance(seconds: 7200)
+    clock.advance(seconds: 7199)
     #expect(tickets.user(ofLogin: ticket) == "root@pam")
     clock.advance(seconds: 1)
     #expect(tickets.user(ofLogin: ticket) == nil)
-    clock.advance(seconds: -7201 - 300)
+    clock.advance(seconds: -7200 - 299)
     #expect(tickets.user(ofLogin: ticket) == "root@pam")
     clock.advance(seconds: -1)
     #expect(tickets.user(ofLogin: ticket) == nil)
@@ -45,11 +45,11 @@ struct AccessTests {
     #expect(!good(ticket, "root@pam!t", "/vms/101"))
     #expect(!good(ticket, "root@pam!t", "/vms/100", 5901))
     #expect(!tickets.isTunnel(ticket, authID: "root@pam!t", socket: "/x"))
-    clock.advance(seconds: 40)
+    clock.advance(seconds: 39)
     #expect(good(ticket))
     clock.advance(seconds: 1)
     #expect(!good(ticket))
-    clock.advance(seconds: -61)
+    clock.advance(seconds: -59)
     #expect(good(ticket))
     clock.advance(seconds: -1)
     #expect(!good(ticket))
@@ -62,7 +62,9 @@ struct AccessTests {
       "PVEVNC:6B01E1A0::AAAA", "::", "PVE:root@pam:6B01E1A0::!!!!", "PVE:!tfa!x:6B01E1A0::AAAA",
     ])
   func forged(_ text: String) {
+    let tickets = tickets
     #expect(tickets.user(ofLogin: text) == nil)
+    #expect(tickets.user(ofHalf: text) == nil)
     #expect(!tickets.isConsole(text, authID: "root@pam", path: "/vms/100", port: 5900))
     #expect(!tickets.isPending(text, user: "root@pam"))
   }
@@ -77,73 +79,107 @@ struct AccessTests {
     #expect(!tickets.isCSRF("bad", user: "root@pam"))
   }
 
-  @Test("TOTP gives RFC 6238's numbers")
-  func totp() {
-    let secret = Array("12345678901234567890".utf8)
-    #expect(totpCode(secret: secret, counter: 59 / 30) == "287082")
-    #expect(totpCode(secret: secret, counter: 1_111_111_109 / 30) == "081804")
-    #expect(totpCode(secret: secret, counter: 20_000_000_000 / 30) == "353130")
-    #expect(base32Decoded("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ") == secret)
+  @Test("half a login is no login, and the other way round")
+  func half() {
+    let tickets = tickets
+    let half = tickets.half(user: "joe@pve")
+    #expect(half.hasPrefix("PVE:tfa!joe@pve:"))
+    #expect(tickets.user(ofHalf: half) == "joe@pve")
+    #expect(tickets.user(ofLogin: half) == nil)
+    #expect(tickets.user(ofHalf: tickets.login(user: "joe@pve")) == nil)
+    tickets.revocations.revoke(user: "joe@pve", now: clock.now)
+    #expect(tickets.user(ofHalf: half) == nil)
   }
 
-  @Test("a second factor: challenge, code once, recovery once, lock after eight failures")
-  func secondFactor() throws {
-    let desk = Login(tickets: tickets)
-    var access = try AccessControl(
-      users: [
-        SimulatedUser(
-          "t@pve", password: Secret("pw"), totpSecret: Secret("JBSWY3DPEHPK3PXP"),
-          recoveryCodes: [Secret("aaaa-bbbb")])
-      ], rootPassword: nil, tokenSecret: nil)
-    guard
-      case .challenge(_, let pending)? = desk.begin(
-        user: "t@pve", password: "pw", otp: nil, access: &access)
-    else {
-      Issue.record("no challenge")
-      return
-    }
-    #expect(pending.hasPrefix("PVE:!tfa!%7B%22totp%22%3Atrue"))
-    #expect(tickets.user(ofLogin: pending) == nil)
-    let secret = try #require(base32Decoded("JBSWY3DPEHPK3PXP"))
-    let code = totpCode(secret: secret, counter: clock.now / 30)
-    func answer(_ text: String) -> Bool {
-      desk.finish(user: "t@pve", pending: pending, response: text, access: &access) != nil
-    }
-    #expect(!answer(code))
-    #expect(answer("totp:\(code)"))
-    #expect(!answer("totp:\(code)"))
-    #expect(answer("recovery:aaaa-bbbb"))
-    #expect(!answer("recovery:aaaa-bbbb"))
-    #expect(
-      desk.finish(user: "root@pam", pending: pending, response: "totp:1", access: &access) == nil)
-    clock.advance(seconds: 90)
-    for _ in 0..<8 { #expect(!answer("totp:000000x")) }
-    #expect(!answer("totp:\(totpCode(secret: secret, counter: clock.now / 30))"))
+  @Test("a new key leaves logins good and ends consoles and tunnels that are not open yet")
+  func rotation() {
+    let tickets = tickets
+    let login = tickets.login(user: "joe@pve")
+    let pending = tickets.pending(user: "joe@pve", challenge: ["totp": .bool(true)])
+    let console = tickets.console(authID: "joe@pve", path: "/vms/100", port: 5900)
+    let tunnel = tickets.tunnel(authID: "joe@pve", socket: "/run/x")
+    tickets.rotateAuthKey()
+    #expect(tickets.user(ofLogin: login) == "joe@pve")
+    #expect(tickets.isPending(pending, user: "joe@pve"))
+    #expect(!tickets.isConsole(console, authID: "joe@pve", path: "/vms/100", port: 5900))
+    #expect(!tickets.isTunnel(tunnel, authID: "joe@pve", socket: "/run/x"))
+    let after = tickets.login(user: "joe@pve")
+    tickets.rotateAuthKey()
+    #expect(tickets.user(ofLogin: after) == "joe@pve")
+    #expect(tickets.user(ofLogin: login) == nil)
+    #expect(!tickets.isPending(pending, user: "joe@pve"))
   }
 
-  @Test("roles are inherited, replaced below, and cut for separated tokens")
-  func roles() throws {
-    let access = try AccessControl(
-      users: [
-        SimulatedUser(
-          "u@pve", roles: ["/": "PVEAuditor", "/vms/100": "PVEVMUser", "/vms/101": "NoAccess"],
-          tokens: [
-            "cut": .init(separated: true, roles: ["/vms": "PVEVMAdmin"]), "full": .init(),
-          ])
-      ], rootPassword: nil, tokenSecret: nil)
-    #expect(access.privileges(of: "u@pve", on: "/vms/5").contains("VM.Audit"))
-    #expect(!access.privileges(of: "u@pve", on: "/vms/5").contains("VM.Console"))
-    #expect(access.privileges(of: "u@pve", on: "/vms/100").contains("VM.Console"))
-    #expect(access.privileges(of: "u@pve", on: "/vms/101").isEmpty)
-    #expect(access.privileges(of: "u@pve!full", on: "/vms/100").contains("VM.Console"))
-    #expect(
-      access.privileges(of: "u@pve!cut", on: "/vms/5") == ["VM.Audit", "VM.GuestAgent.Audit"])
-    #expect(access.privileges(of: "u@pve!none", on: "/vms/5").isEmpty)
-    #expect(access.privileges(of: "nobody@pve", on: "/").isEmpty)
-    #expect(throws: SimulatorError.self) {
-      try AccessControl(
-        users: [SimulatedUser("u@pve", roles: ["/": "Nonsense"])], rootPassword: nil,
-        tokenSecret: nil)
-    }
+  @Test("a day goes by: the key is a new one, and a login of an hour before is still good")
+  func dailyRotation() {
+    let tickets = tickets
+    // The first key is half a day old.
+    clock.advance(seconds: 43_200 - 3600)
+    let login = tickets.login(user: "joe@pve")
+    clock.advance(seconds: 3570)
+    let console = tickets.console(authID: "joe@pve", path: "/vms/100", port: nil)
+    clock.advance(seconds: 20)
+    #expect(tickets.isConsole(console, authID: "joe@pve", path: "/vms/100", port: nil))
+    clock.advance(seconds: 10)
+    #expect(!tickets.isConsole(console, authID: "joe@pve", path: "/vms/100", port: nil))
+    #expect(tickets.user(ofLogin: login) == "joe@pve")
+    clock.advance(seconds: 3600)
+    #expect(tickets.user(ofLogin: login) == nil)
+  }
+
+  @Test("the key that was replaced signs nothing new")
+  func replacedKey() throws {
+    let tickets = tickets
+    _ = tickets.login(user: "joe@pve")
+    let stolen = TicketOffice(clock: clock)
+    #expect(stolen.restore(from: tickets.document))
+    tickets.rotateAuthKey()
+    clock.advance(seconds: 250)
+    #expect(tickets.user(ofLogin: stolen.login(user: "joe@pve")) == "joe@pve")
+    clock.advance(seconds: 60)
+    #expect(tickets.user(ofLogin: stolen.login(user: "joe@pve")) == nil)
+  }
+
+  @Test("revoked logins end at once, later ones are good, other users' too")
+  func revoking() {
+    let tickets = tickets
+    let old = tickets.login(user: "joe@pve")
+    let other = tickets.login(user: "ann@pve")
+    #expect(tickets.user(ofLogin: old) == "joe@pve")
+    tickets.revocations.revoke(user: "joe@pve", now: clock.now)
+    #expect(tickets.user(ofLogin: old) == nil)
+    #expect(tickets.user(ofLogin: other) == "ann@pve")
+    #expect(tickets.user(ofLogin: tickets.login(user: "joe@pve")) == "joe@pve")
+    tickets.revocations.revoke(user: nil, now: clock.now)
+    #expect(tickets.user(ofLogin: other) == nil)
+    #expect(tickets.user(ofLogin: tickets.login(user: "ann@pve")) == "ann@pve")
+  }
+
+  @Test("keys survive a restart, with everything that they signed")
+  func restart() {
+    let before = tickets
+    let login = before.login(user: "joe@pve")
+    let csrf = before.csrf(user: "joe@pve")
+    before.rotateAuthKey()
+    let console = before.console(authID: "joe@pve", path: "/vms/100", port: 5900)
+    let after = TicketOffice(clock: clock)
+    #expect(!after.restore(from: .null))
+    #expect(after.user(ofLogin: login) == nil || after.restore(from: before.document))
+    #expect(after.restore(from: before.document))
+    #expect(after.user(ofLogin: login) == "joe@pve")
+    #expect(after.isCSRF(csrf, user: "joe@pve"))
+    #expect(after.isConsole(console, authID: "joe@pve", path: "/vms/100", port: 5900))
+  }
+
+  @Test(
+    "names of users and tokens are told apart",
+    arguments: [
+      ("root@pam", false, "root@pam"), ("root@pam!tok", true, "root@pam"),
+      ("we!rd@pve", false, "we!rd@pve"), ("we!rd@pve!tok-1", true, "we!rd@pve"),
+    ])
+  func identities(_ id: String, _ isToken: Bool, _ user: String) {
+    let identity = Identity(authID: id)
+    #expect(identity.isToken == isToken)
+    #expect(identity.user == user)
   }
 }

@@ -126,7 +126,7 @@ struct ParameterSchema: Sendable {
       return bytes.first == 48 ? "invalid format - value does not look like a valid VM ID" : nil
     case .privilegeList:
       let names = text.split { $0 == "," || $0 == ";" || $0 == " " }
-      let unknown = names.first { !Privileges.all.contains(String($0)) }
+      let unknown = names.first { Privilege(String($0)) == nil }
       return unknown.map { "invalid format - invalid privilege '\($0)'" }
     case .realm:
       let fits =

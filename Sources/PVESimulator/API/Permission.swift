@@ -48,7 +48,7 @@ indirect enum Permission: Sendable, Equatable {
     var arguments: Parameters
     var access: AccessControl
 
-    func held(on path: String) -> Set<String> { access.privileges(of: authID, on: path) }
+    func held(on path: String) -> PrivilegeSet { access.privileges(of: authID, on: path) }
 
     /// Puts parameters into a path; what isn't there becomes a dash.
     func fill(_ template: String) -> String {
@@ -142,7 +142,7 @@ indirect enum Permission: Sendable, Equatable {
 
   private static func existingUser(_ call: Evaluation) throws(APIError) -> String {
     let user = call.arguments["userid"]?.text ?? ""
-    guard call.access.hasUser(user) else { throw .died("no such user ('\(user)')") }
+    guard call.access.userExists(user) else { throw .died("no such user ('\(user)')") }
     return user
   }
 
@@ -150,9 +150,11 @@ indirect enum Permission: Sendable, Equatable {
     throws(APIError)
   {
     let user = groups == .created ? "" : try existingUser(call)
-    guard call.held(on: "/access/groups").isDisjoint(with: names) else { return }
+    let ofAll = call.held(on: "/access/groups")
+    guard !names.contains(where: ofAll.contains) else { return }
     func isInCharge(of group: String) -> Bool {
-      !call.held(on: "/access/groups/\(group)").isDisjoint(with: names)
+      let ofGroup = call.held(on: "/access/groups/\(group)")
+      return names.contains(where: ofGroup.contains)
     }
     let wanted = names.joined(separator: "|")
     if groups != .ignored {
@@ -163,15 +165,8 @@ indirect enum Permission: Sendable, Equatable {
       }
     }
     guard groups != .created else { return }
-    guard call.access.groups(ofUser: user).contains(where: isInCharge) else { throw .forbidden() }
+    guard call.access.groups(of: user).contains(where: isInCharge) else { throw .forbidden() }
   }
-}
-
-extension AccessControl {
-  fileprivate func hasUser(_ id: String) -> Bool { accounts[id] != nil }
-
-  /// Names of the groups that a user is in.
-  fileprivate func groups(ofUser id: String) -> [String] { [] }
 }
 
 extension APIError {

@@ -1,131 +1,234 @@
 import ConsoleProtocol
 
-/// Users, tokens and who may do what where.
-struct AccessControl {
-  struct Account {
-    var id: String
-    var password: Secret
-    var isEnabled = true
-    var totpSecret: [UInt8]?
-    var recoveryCodes: [Int: Secret] = [:]
-    var tokens: [String: TokenRecord] = [:]
-    /// The last counter whose TOTP code was used: a code is good once.
-    var lastTOTPCounter = 0
-    /// Wrong TOTP codes in a row; eight lock it.
-    var totpFailures = 0
-
-    var realm: Substring { id.split(separator: "@").last ?? "" }
-    var hasSecondFactor: Bool { totpSecret != nil || !recoveryCodes.isEmpty }
+/// Who there is in the cluster, and who may do what where: users, groups, roles, API tokens, the ACL, realms and second
+/// factors.
+///
+/// Reads are cheap: the ACL is compiled per user or token when it is first asked about, and compiled again after a
+/// change (``generation``).
+///
+/// Proof of `@unchecked Sendable`: whoever starts the simulator makes it and hands it to the loop once; from then on it
+/// is touched on the loop's thread alone.
+final class AccessControl: @unchecked Sendable {
+  /// What is kept in one document of the durable state each.
+  enum Part: String, CaseIterable {
+    case users, groups, roles, tokens, acl, realms, tfa
   }
 
-  struct TokenRecord {
-    var secret: Secret
-    var separated: Bool
+  let era: Era
+  let clock: SimulatorClock
+  /// Called after a change of what must survive a restart.
+  var persist: (Part) -> Void = { _ in }
+
+  /// Everything that survives a restart.
+  struct Contents {
+    var users: [String: User] = [:]
+    var groups: [String: UserGroup] = [:]
+    /// Roles that were made here; the built-in ones are ``Privileges/roles``.
+    var ownRoles: [String: PrivilegeSet] = [:]
+    /// Roles by path, by who has them; the value says whether they are handed down.
+    var acl: [String: [ACLSubject: [String: Bool]]] = [:]
+    var realms: [String: Realm] = AccessControl.builtInRealms
+    var factors: [String: SecondFactors] = [:]
   }
 
-  /// One role of one user or token (`user@realm!name`) on one path.
-  struct Entry {
-    var path: String
-    var subject: String
-    var role: String
-    var propagates: Bool
+  private(set) var contents = Contents()
+
+  var users: [String: User] {
+    get { contents.users }
+    _modify { yield &contents.users }
+  }
+  var groups: [String: UserGroup] {
+    get { contents.groups }
+    _modify { yield &contents.groups }
+  }
+  var ownRoles: [String: PrivilegeSet] {
+    get { contents.ownRoles }
+    _modify { yield &contents.ownRoles }
+  }
+  var acl: [String: [ACLSubject: [String: Bool]]] {
+    get { contents.acl }
+    _modify { yield &contents.acl }
+  }
+  var realms: [String: Realm] {
+    get { contents.realms }
+    _modify { yield &contents.realms }
+  }
+  var factors: [String: SecondFactors] {
+    get { contents.factors }
+    _modify { yield &contents.factors }
   }
 
-  private(set) var accounts: [String: Account] = [:]
-  private(set) var entries: [Entry] = []
+  /// Pools that guests are in. The owner of the pools keeps it right.
+  private(set) var poolOfGuest: [Int: String] = [:]
+  /// Pools that storages are in.
+  private(set) var poolsOfStorage: [String: Set<String>] = [:]
 
-  init(users: [SimulatedUser], rootPassword: Secret?, tokenSecret: Secret?) throws(SimulatorError) {
+  /// Goes up with every change that may change anybody's privileges.
+  private(set) var generation: UInt64 = 0
+  private var compiled: [String: CompiledSubject] = [:]
+  private let root: CompiledSubject
+  private let nobody = CompiledSubject(.listed(owner: nil))
+
+  static let builtInRealms = [
+    "pam": Realm(type: "pam", options: ["comment": "Linux PAM standard authentication"]),
+    "pve": Realm(type: "pve", options: ["comment": "Proxmox VE authentication server"]),
+  ]
+
+  init(
+    users: [SimulatedUser], realms: [SimulatedRealm] = [], rootPassword: Secret?,
+    tokenSecret: Secret?, era: Era = .v9_2, clock: SimulatorClock = SimulatorClock()
+  ) throws(SimulatorError) {
+    self.era = era
+    self.clock = clock
+    root = CompiledSubject(.root(Privileges.of(era).all))
+    for realm in realms { try add(realm) }
     var all = users
     if !all.contains(where: { $0.id == "root@pam" }) {
       all.insert(SimulatedUser("root@pam", tokens: ["sallyport": .init()]), at: 0)
     }
     for user in all {
-      guard user.id.split(separator: "@").count == 2, user.id.utf8.count <= 64 else {
-        throw .configuration("'\(user.id)' is no user: it should be name@realm")
-      }
-      let isRoot = user.id == "root@pam"
-      var account = Account(
-        id: user.id,
-        password: (isRoot ? rootPassword : nil) ?? user.password ?? Secret(randomPassword(16)))
-      if let secret = user.totpSecret {
-        guard let bytes = base32Decoded(secret.reveal()) else {
-          throw .configuration("the TOTP secret of \(user.id) is not base32")
-        }
-        account.totpSecret = bytes
-      }
-      for (i, code) in user.recoveryCodes.enumerated() { account.recoveryCodes[i] = code }
-      for (name, token) in user.tokens {
-        let given = isRoot && name == "sallyport" ? tokenSecret : nil
-        account.tokens[name] = TokenRecord(
-          secret: given ?? token.secret ?? Secret(randomUUID()), separated: token.separated)
-        try add(token.roles, subject: "\(user.id)!\(name)")
-      }
-      try add(user.roles, subject: user.id)
-      accounts[user.id] = account
+      try add(
+        user, rootPassword: user.id == "root@pam" ? rootPassword : nil, tokenSecret: tokenSecret)
     }
   }
 
-  private mutating func add(_ roles: [String: String], subject: String) throws(SimulatorError) {
-    for (path, role) in roles {
-      guard Privileges.roles[role] != nil else {
-        throw .configuration("there is no role '\(role)' (for \(subject) on \(path))")
-      }
-      entries.append(Entry(path: path, subject: subject, role: role, propagates: true))
-    }
+  // MARK: changes
+
+  /// To be called after every change: forgets what was compiled, and has the part kept.
+  func changed(_ parts: Part...) {
+    generation &+= 1
+    compiled.removeAll(keepingCapacity: true)
+    for part in parts { persist(part) }
   }
 
-  /// Changes an account in place (failure counters, used codes).
-  mutating func update(_ id: String, _ change: (inout Account) -> Void) {
-    guard var account = accounts[id] else { return }
-    change(&account)
-    accounts[id] = account
+  /// Puts everything back as it was.
+  func reset(to contents: Contents) {
+    self.contents = contents
+    poolOfGuest = [:]
+    poolsOfStorage = [:]
+    changed()
+    persistAll()
   }
+
+  /// Has every part kept, e.g. in a state file that is new.
+  func persistAll() {
+    for part in Part.allCases { persist(part) }
+  }
+
+  /// Says what is in a pool. To be called whenever that changes.
+  func setPool(_ id: String, guests: some Sequence<Int>, storages: some Sequence<String>) {
+    clearPool(id)
+    for vmid in guests { poolOfGuest[vmid] = id }
+    for storage in storages { poolsOfStorage[storage, default: []].insert(id) }
+    changed()
+  }
+
+  /// Says that a pool is gone; its ACL goes with it.
+  func removePool(_ id: String) {
+    clearPool(id)
+    removeACL(on: "/pool/\(id)")
+  }
+
+  private func clearPool(_ id: String) {
+    poolOfGuest = poolOfGuest.filter { $0.value != id }
+    for storage in poolsOfStorage.keys { poolsOfStorage[storage]?.remove(id) }
+  }
+
+  /// Forgets what was allowed on a path, e.g. because its guest is gone.
+  func removeACL(on path: String) {
+    let had = acl.removeValue(forKey: path) != nil
+    if had { changed(.acl) } else { changed() }
+  }
+
+  // MARK: roles
+
+  /// The privileges of a role, or nil where there is none of that name.
+  func role(_ name: String) -> PrivilegeSet? {
+    Privileges.of(era).roles[name] ?? ownRoles[name]
+  }
+
+  /// Whether a role is PVE's own.
+  func isBuiltIn(role: String) -> Bool { Privileges.of(era).roles[role] != nil }
+
+  // MARK: what somebody may do
 
   /// The privileges of an auth id (`user@realm` or `user@realm!token`) on a path.
-  ///
-  /// root@pam has all of them. On the way down from `/`, roles given on a deeper path replace those inherited;
-  /// a separated token has what both it and its user have.
-  func privileges(of authID: String, on path: String) -> Set<String> {
-    let parts = authID.split(separator: "!", maxSplits: 1)
-    let user = String(parts.first ?? "")
-    let ofUser = user == "root@pam" ? Set(Privileges.all) : inherited(by: user, on: path)
-    guard parts.count == 2 else { return ofUser }
-    guard let token = accounts[user]?.tokens[String(parts[1])] else { return [] }
-    return token.separated ? ofUser.intersection(inherited(by: authID, on: path)) : ofUser
+  func privileges(of authID: String, on path: String) -> PrivilegeSet {
+    grant(of: authID, on: path).privileges
   }
 
-  private func inherited(by subject: String, on path: String) -> Set<String> {
-    var found: Set<String> = []
-    for prefix in AccessControl.prefixes(of: path) {
-      let here = entries.filter {
-        $0.subject == subject && $0.path == prefix && ($0.propagates || prefix == path)
+  /// The privileges of an auth id on a guest; cheaper than with the path, for lists of many.
+  func privileges(of authID: String, onGuest vmid: Int) -> PrivilegeSet {
+    subject(authID).grant(onGuest: vmid, pool: poolOfGuest[vmid]).privileges
+  }
+
+  /// Whether an auth id has a privilege on a path.
+  func holds(_ authID: String, _ privilege: Privilege, on path: String) -> Bool {
+    privileges(of: authID, on: path).contains(privilege)
+  }
+
+  /// Whether an auth id has one of several privileges on a path.
+  func holdsAny(_ authID: String, _ privileges: PrivilegeSet, on path: String) -> Bool {
+    !self.privileges(of: authID, on: path).isDisjoint(with: privileges)
+  }
+
+  /// The privileges on a path, and which of them are handed down.
+  func grant(of authID: String, on path: String) -> Grant {
+    let subject = subject(authID)
+    if let vmid = CompiledSubject.vmid(in: path) {
+      return subject.grant(onGuest: vmid, pool: poolOfGuest[vmid])
+    }
+    if path.hasPrefix("/storage/"), let pools = poolsOfStorage[String(path.dropFirst(9))] {
+      return subject.grant(on: path, pools: pools)
+    }
+    return subject.grant(on: path, pools: EmptyCollection())
+  }
+
+  private func subject(_ authID: String) -> CompiledSubject {
+    if authID == "root@pam" { return root }
+    if let known = compiled[authID] { return known }
+    let made = compile(authID)
+    compiled[authID] = made
+    return made
+  }
+
+  private func compile(_ authID: String) -> CompiledSubject {
+    guard let (owner, name) = AuthID.token(authID) else {
+      let memberships = groups.filter { $0.value.members.contains(authID) }.map(\.key)
+      return CompiledSubject(
+        .listed(owner: nil),
+        rules: rules(for: .user(authID), or: memberships.map { .group($0) }))
+    }
+    guard let token = users[owner]?.tokens[name] else { return nobody }
+    guard token.isSeparated else { return subject(owner) }
+    return CompiledSubject(
+      .listed(owner: owner == "root@pam" ? nil : subject(owner)),
+      rules: rules(for: .token(authID), or: []))
+  }
+
+  /// What the ACL says about somebody, path by path: what is given to them, or else to their groups.
+  private func rules(for own: ACLSubject, or others: [ACLSubject]) -> [String: CompiledSubject.Rule]
+  {
+    var rules: [String: CompiledSubject.Rule] = [:]
+    for (path, entries) in acl {
+      let mine = entries[own] ?? [:]
+      var theirs: [String: Bool] = [:]
+      for group in others {
+        theirs.merge(entries[group] ?? [:]) { $0 || $1 }
       }
-      guard !here.isEmpty else { continue }
-      found =
-        here.contains { $0.role == "NoAccess" }
-        ? [] : here.reduce(into: []) { $0.formUnion(Privileges.roles[$1.role] ?? []) }
+      func grant(_ propagatingOnly: Bool) -> Grant? {
+        for roles in [mine, theirs] {
+          let applying = roles.filter { $0.value || !propagatingOnly }
+          if applying.isEmpty { continue }
+          return applying.reduce(into: Grant()) {
+            $0.add($1.key, role($1.key) ?? [], propagates: $1.value)
+          }
+        }
+        return nil
+      }
+      let rule = CompiledSubject.Rule(here: grant(false), below: grant(true))
+      if rule.here != nil { rules[path] = rule }
     }
-    return found
-  }
-
-  /// `/`, `/vms`, `/vms/100` for `/vms/100`.
-  private static func prefixes(of path: String) -> [String] {
-    var out = ["/"]
-    var current = ""
-    for part in path.split(separator: "/") {
-      current += "/" + part
-      out.append(current)
-    }
-    return out
-  }
-
-  /// The `cap` of a login answer.
-  func capabilities(of authID: String) -> JSON {
-    .object(
-      Privileges.capabilityGroups.map { group in
-        let held = privileges(of: authID, on: group.path)
-        let members = group.privileges.filter { held.contains($0) }
-        return .init(key: group.name, value: .object(members.map { .init(key: $0, value: 1) }))
-      })
+    return rules
   }
 }

@@ -3,11 +3,18 @@ import ConsoleProtocol
 /// Who asks: what a request's headers prove.
 struct Identity: Sendable, Hashable {
   /// `user@realm`, or `user@realm!token`.
-  var authID: String
+  let authID: String
   /// Whether an API token was shown instead of a ticket.
-  var isToken: Bool { authID.contains("!") }
+  let isToken: Bool
   /// `user@realm` in either case.
-  var user: String { String(authID.prefix { $0 != "!" }) }
+  let user: String
+
+  init(authID: String) {
+    self.authID = authID
+    let token = AuthID.token(authID)
+    isToken = token != nil
+    user = token?.user ?? authID
+  }
 }
 
 /// Reads credentials as pveproxy does: cookie first, then the `Authorization` header; the server decodes percent
@@ -19,8 +26,8 @@ struct Authenticator {
   }
 
   private static let open: Set<String> = [
-    "GET /access/domains", "GET /access/ticket", "POST /access/ticket", "POST /access/vncticket",
-    "POST /access/openid/login", "POST /access/openid/auth-url",
+    "GET /access/domains", "GET /access/ticket", "POST /access/ticket", "POST /access/openid/login",
+    "POST /access/openid/auth-url",
   ]
 
   let tickets: TicketOffice
@@ -30,32 +37,76 @@ struct Authenticator {
   func identify(_ head: RequestHead, path: String, access: AccessControl) throws(Refusal)
     -> Identity?
   {
-    let needed = !Authenticator.open.contains("\(head.method) \(path)")
+    let call = "\(head.method) \(path)"
+    guard !isOpen(call, access.era) else {
+      // Nobody looks at credentials here, except that some of these operations refuse tokens.
+      return token(in: head).flatMap { try? identify(token: $0, access) }
+    }
     if let ticket = ticket(in: head) {
-      guard let user = tickets.user(ofLogin: ticket), access.accounts[user]?.isEnabled == true
-      else {
-        if !needed { return nil }
-        throw Refusal(reason: "Authentication failed!")
-      }
-      if needed, head.method != "GET",
-        !tickets.isCSRF(head.header("csrfpreventiontoken") ?? "", user: user)
-      {
-        throw Refusal(reason: "Permission denied - invalid csrf token")
-      }
-      return Identity(authID: user)
+      return try identify(ticket: ticket, head, call, access)
     }
-    if let (id, secret) = token(in: head) {
-      let parts = id.split(separator: "!", maxSplits: 1, omittingEmptySubsequences: false)
-      guard parts.count == 2, let account = access.accounts[String(parts[0])], account.isEnabled,
-        let known = account.tokens[String(parts[1])], known.secret == secret
-      else {
-        if !needed { return nil }
-        throw Refusal(reason: "Authentication failed!")
-      }
-      return Identity(authID: id)
+    guard let token = token(in: head) else { throw Refusal(reason: "No ticket") }
+    return try identify(token: token, access)
+  }
+
+  private func isOpen(_ call: String, _ era: Era) -> Bool {
+    Authenticator.open.contains(call)
+      || (call == "POST /access/vncticket" && era.hasConsoleTicketCheck)
+  }
+
+  private func identify(
+    ticket: String, _ head: RequestHead, _ call: String, _ access: AccessControl
+  ) throws(Refusal) -> Identity {
+    let user: String
+    if let login = tickets.user(ofLogin: ticket) {
+      user = login
+    } else if let half = tickets.user(ofHalf: ticket) {
+      // Half a login is good for its other half only.
+      guard call == "POST /access/tfa" else { throw Refusal(reason: "No ticket") }
+      user = half
+    } else {
+      throw refusal(access.era, "permission denied - invalid PVE ticket")
     }
-    if needed { throw Refusal(reason: "No ticket") }
-    return nil
+    do throws(APIError) {
+      _ = try access.enabledUser(user)
+    } catch {
+      throw refusal(access.era, error.message)
+    }
+    if head.method != "GET", !tickets.isCSRF(head.header("csrfpreventiontoken") ?? "", user: user) {
+      throw Refusal(reason: "Permission denied - invalid csrf token")
+    }
+    return Identity(authID: user)
+  }
+
+  private func identify(token text: String, _ access: AccessControl) throws(Refusal) -> Identity {
+    do throws(APIError) {
+      return Identity(authID: try check(token: text, access))
+    } catch {
+      throw refusal(access.era, error.message)
+    }
+  }
+
+  /// - Returns: the token's full id.
+  private func check(token text: String, _ access: AccessControl) throws(APIError) -> String {
+    guard let mark = text.lastIndex(of: "=") else { throw .died("no tokenid specified") }
+    let id = String(text[..<mark])
+    guard let (user, name) = AuthID.token(id) else {
+      throw .died("'\(id)' is not a valid token ID - not able to split into user and token parts")
+    }
+    _ = try access.enabledUser(user)
+    let token = try access.token(name, of: user)
+    if let expires = token.expires, expires > 0, expires < access.clock.now {
+      throw .died("token '\(name)' access expired")
+    }
+    guard token.secret == Secret(String(text[text.index(after: mark)...])) else {
+      throw .died("invalid token value!")
+    }
+    return id
+  }
+
+  /// Since pve-manager 9.1.5 / 8.4.17 nobody is told what is wrong with a credential.
+  private func refusal(_ era: Era, _ detail: String) -> Refusal {
+    Refusal(reason: era.hidesAuthenticationDetail ? "Authentication failed!" : detail)
   }
 
   private func ticket(in head: RequestHead) -> String? {
@@ -73,14 +124,13 @@ struct Authenticator {
     return percentDecoded(header.dropFirst(14).utf8, plusIsSpace: false)
   }
 
-  private func token(in head: RequestHead) -> (String, Secret)? {
+  /// `user@realm!name=secret`.
+  private func token(in head: RequestHead) -> String? {
     guard let header = head.header("authorization"), header.hasPrefix("PVEAPIToken") else {
       return nil
     }
     let rest = header.dropFirst(11)
     guard let separator = rest.first, separator == "=" || separator == " " else { return nil }
-    let value = percentDecoded(rest.dropFirst().utf8, plusIsSpace: false)
-    guard let at = value.firstIndex(of: "=") else { return nil }
-    return (String(value[..<at]), Secret(String(value[value.index(after: at)...])))
+    return percentDecoded(rest.dropFirst().utf8, plusIsSpace: false)
   }
 }

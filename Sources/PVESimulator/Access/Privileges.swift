@@ -1,64 +1,87 @@
-/// Privileges and roles of PVE 9.2.
-enum Privileges {
-  static let vm = [
-    "VM.Allocate", "VM.Audit", "VM.Backup", "VM.Clone", "VM.Config.CDROM", "VM.Config.CPU",
-    "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType", "VM.Config.Memory",
-    "VM.Config.Network", "VM.Config.Options", "VM.Console", "VM.GuestAgent.Audit",
-    "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt", "VM.GuestAgent.FileWrite",
-    "VM.GuestAgent.Unrestricted", "VM.Migrate", "VM.PowerMgmt", "VM.Replicate", "VM.Snapshot",
-    "VM.Snapshot.Rollback",
-  ]
-  static let sys = [
-    "Sys.AccessNetwork", "Sys.Audit", "Sys.Console", "Sys.Incoming", "Sys.Modify", "Sys.PowerMgmt",
-    "Sys.Syslog",
-  ]
-  static let storage = [
-    "Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.AllocateTemplate",
-    "Datastore.Audit",
-  ]
-  static let sdn = ["SDN.Allocate", "SDN.Audit", "SDN.Use"]
-  static let mapping = ["Mapping.Audit", "Mapping.Modify", "Mapping.Use"]
-  static let access = ["Group.Allocate", "Permissions.Modify", "User.Modify"]
-  static let others = ["Pool.Allocate", "Pool.Audit", "Realm.Allocate", "Realm.AllocateUser"]
+/// The privileges and built-in roles of an era.
+///
+/// PVE sorts its privileges by what they are about and by who should have them, and makes its roles from that table:
+/// `PVE…Admin` of a kind has all but what is root's, `PVE…User` what is for users and auditors, and so on.
+struct Privileges: Sendable {
+  /// Privileges about one kind of thing.
+  private struct Kind {
+    var name: String
+    /// Only `Administrator` has them.
+    var root: [Privilege] = []
+    var admin: [Privilege] = []
+    var user: [Privilege] = []
+    var audit: [Privilege] = []
+  }
 
-  /// Every privilege.
-  static let all = vm + sys + storage + sdn + mapping + access + others
+  /// Every privilege of the era.
+  let all: PrivilegeSet
+  /// The built-in roles by name. They can't be changed.
+  let roles: [String: PrivilegeSet]
 
-  /// The built-in roles.
-  static let roles: [String: Set<String>] = [
-    "NoAccess": [],
-    "Administrator": Set(all),
-    "PVEAdmin": Set(all).subtracting([
-      "Sys.PowerMgmt", "Sys.Modify", "Realm.Allocate", "Sys.AccessNetwork", "Sys.Incoming",
-      "Permissions.Modify", "SDN.Allocate",
-    ]),
-    "PVEAuditor": [
-      "VM.Audit", "VM.GuestAgent.Audit", "Sys.Audit", "Datastore.Audit", "SDN.Audit",
-      "Mapping.Audit", "Pool.Audit",
-    ],
-    "PVEVMAdmin": Set(vm).subtracting(["VM.Replicate"]),
-    "PVEVMUser": [
-      "VM.Audit", "VM.Backup", "VM.Config.CDROM", "VM.Config.Cloudinit", "VM.Console",
-      "VM.GuestAgent.Audit", "VM.GuestAgent.FileRead", "VM.GuestAgent.FileSystemMgmt",
-      "VM.GuestAgent.FileWrite", "VM.PowerMgmt",
-    ],
-    "PVESysAdmin": ["Sys.Audit", "Sys.Console", "Sys.Syslog"],
-    "PVEDatastoreAdmin": Set(storage),
-    "PVEDatastoreUser": ["Datastore.AllocateSpace", "Datastore.Audit"],
-    "PVEPoolAdmin": ["Pool.Allocate", "Pool.Audit"],
-    "PVEPoolUser": ["Pool.Audit"],
-    "PVEUserAdmin": ["User.Modify", "Group.Allocate", "Realm.AllocateUser"],
-    "PVETemplateUser": ["VM.Audit", "VM.Clone"],
-  ]
+  private static let tables = Dictionary(
+    uniqueKeysWithValues: Era.allCases.map { ($0, Privileges($0)) })
 
-  /// What the `cap` of a login answer is computed from: group, path, and which privileges belong to it.
-  static let capabilityGroups: [(name: String, path: String, privileges: [String])] = [
-    ("vms", "/vms", vm + ["Permissions.Modify"]),
-    ("dc", "/", ["Sys.Modify", "Sys.Audit"] + sdn),
-    ("nodes", "/nodes", sys + ["Permissions.Modify"]),
-    ("mapping", "/mapping", mapping + ["Permissions.Modify"]),
-    ("access", "/access", access),
-    ("sdn", "/sdn", sdn + ["Permissions.Modify"]),
-    ("storage", "/storage", storage + ["Permissions.Modify"]),
-  ]
+  /// The table of an era.
+  static func of(_ era: Era) -> Privileges { tables[era] ?? Privileges(era) }
+
+  private init(_ era: Era) {
+    var roles: [String: PrivilegeSet] = ["NoAccess": []]
+    var all: PrivilegeSet = PrivilegeSet([.permissionsModify])
+    var auditor: PrivilegeSet = []
+    var admin: PrivilegeSet = []
+    func known(_ privileges: [Privilege]) -> PrivilegeSet {
+      PrivilegeSet(privileges.filter { era.hasPrivilege($0.name) })
+    }
+    for kind in Privileges.kinds(era) {
+      let forAudit = known(kind.audit)
+      let forUsers = known(kind.user)
+      let forAdmins = known(kind.admin).union(forUsers).union(forAudit)
+      guard !forAdmins.isEmpty else { continue }
+      all.formUnion(known(kind.root).union(forAdmins))
+      admin.formUnion(forAdmins)
+      auditor.formUnion(forAudit)
+      roles["PVE\(kind.name)Admin"] = forAdmins
+      if !forUsers.isEmpty { roles["PVE\(kind.name)User"] = forUsers.union(forAudit) }
+    }
+    roles["Administrator"] = all
+    roles["PVEAdmin"] = admin.subtracting(PrivilegeSet([.mappingModify]))
+    roles["PVEAuditor"] = auditor
+    roles["PVETemplateUser"] = PrivilegeSet([.vmClone, .vmAudit])
+    self.all = all
+    self.roles = roles
+  }
+
+  /// PVE's table; what an era doesn't know is cut out of it afterwards.
+  private static func kinds(_ era: Era) -> [Kind] {
+    [
+      Kind(
+        name: "VM",
+        admin: [
+          .vmConfigDisk, .vmConfigCPU, .vmConfigMemory, .vmConfigNetwork, .vmConfigHWType,
+          .vmConfigOptions, .vmAllocate, .vmClone, .vmGuestAgentUnrestricted, .vmMigrate,
+          .vmMonitor, .vmReplicate, .vmSnapshot, .vmSnapshotRollback,
+        ],
+        user: [
+          .vmConfigCDROM, .vmConfigCloudinit, .vmConsole, .vmBackup, .vmGuestAgentFileRead,
+          .vmGuestAgentFileSystemMgmt, .vmGuestAgentFileWrite, .vmPowerMgmt,
+        ],
+        audit: [.vmAudit, .vmGuestAgentAudit]),
+      Kind(
+        name: "Sys",
+        root: [.sysPowerMgmt, .sysModify, .sysIncoming, .sysAccessNetwork],
+        // Until 8.0 whoever administers nodes may also hand out permissions.
+        admin: [.sysConsole, .sysSyslog]
+          + (era.adminsModifyPermissions ? [.permissionsModify] : []),
+        audit: [.sysAudit]),
+      Kind(
+        name: "Datastore", admin: [.datastoreAllocate, .datastoreAllocateTemplate],
+        user: [.datastoreAllocateSpace], audit: [.datastoreAudit]),
+      Kind(name: "SDN", admin: [.sdnAllocate, .sdnAudit], user: [.sdnUse], audit: [.sdnAudit]),
+      Kind(
+        name: "User", root: [.realmAllocate],
+        admin: [.userModify, .groupAllocate, .realmAllocateUser]),
+      Kind(name: "Pool", admin: [.poolAllocate], user: [.poolAudit], audit: [.poolAudit]),
+      Kind(name: "Mapping", admin: [.mappingModify], user: [.mappingUse], audit: [.mappingAudit]),
+    ]
+  }
 }

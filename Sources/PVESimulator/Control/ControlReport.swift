@@ -36,10 +36,10 @@ extension ControlDesk {
 
   /// Names, never secrets.
   private var users: [JSON] {
-    cluster.access.accounts.values.sorted { $0.id < $1.id }.map { account in
+    cluster.access.users.values.sorted { $0.id < $1.id }.map { account in
       [
         "userid": .string(account.id), "enabled": .bool(account.isEnabled),
-        "secondFactor": .bool(account.hasSecondFactor),
+        "secondFactor": .bool(cluster.access.factors[account.id] != nil),
         "tokens": .array(account.tokens.keys.sorted().map { .string("\(account.id)!\($0)") }),
       ]
     }

@@ -12,7 +12,8 @@ final class SigningKey: @unchecked Sendable {
   /// The one of this process.
   static let shared = SigningKey()
 
-  private init() {
+  /// A new one. Not on a loop: it takes its time.
+  init() {
     // nil only when OpenSSL can't make an RSA key at all; signing then gives no ticket, and every login fails.
     var made: OpaquePointer?
     if let context = EVP_PKEY_CTX_new_id(EVP_PKEY_RSA, nil) {
@@ -24,7 +25,30 @@ final class SigningKey: @unchecked Sendable {
     key = made ?? EVP_PKEY_new()
   }
 
+  /// A key from its PEM form; nil for anything else.
+  init?(pem: String) {
+    let bytes = Array(pem.utf8)
+    guard let bio = BIO_new_mem_buf(bytes, Int32(bytes.count)) else { return nil }
+    defer { BIO_free(bio) }
+    guard let read = PEM_read_bio_PrivateKey(bio, nil, nil, nil) else { return nil }
+    key = read
+  }
+
   deinit { EVP_PKEY_free(key) }
+
+  /// The private key in PEM, for the state file.
+  var pem: String {
+    guard let bio = BIO_new(BIO_s_mem()) else { return "" }
+    defer { BIO_free(bio) }
+    guard PEM_write_bio_PrivateKey(bio, key, nil, nil, 0, nil, nil) == 1 else { return "" }
+    var out: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let n = BIO_read(bio, &chunk, Int32(chunk.count))
+      guard n > 0 else { return String(decoding: out, as: UTF8.self) }
+      out += chunk.prefix(Int(n))
+    }
+  }
 
   /// 256 bytes of signature (PKCS#1, SHA-256).
   func sign(_ text: String) -> [UInt8] {

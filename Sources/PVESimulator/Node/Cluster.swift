@@ -22,9 +22,9 @@ final class Cluster {
   /// Where the cluster is kept beyond the end of the process.
   var store: StateStore?
   var behaviour: Behaviour
-  var access: AccessControl
+  let access: AccessControl
   /// Users and rights at the start.
-  let initialAccess: AccessControl
+  let initialAccess: AccessControl.Contents
   /// VMs and containers by vmid; vmids are unique in a cluster.
   var guests: [Int: Guest] = [:]
   /// In the order of the configuration; the first is the one that clients are told of.
@@ -41,13 +41,22 @@ final class Cluster {
     timings = configuration.timings
     behaviour = configuration.behaviour
     self.access = access
-    initialAccess = access
+    initialAccess = access.contents
     self.journal = journal
     tickets = TicketOffice(clock: configuration.clock)
+    tickets.loop = loop
     authenticator = Authenticator(tickets: tickets)
     router = Router(PVENode.operations, era: configuration.era)
     faults = FaultDesk(seed: configuration.faultSeed, loop: loop)
     faults.stage = self
+    access.persist = { [unowned self] part in
+      guard store != nil else { return }
+      save(.access, part.rawValue, self.access.document(part))
+    }
+    tickets.persist = { [unowned self] in
+      guard store != nil else { return }
+      save(.meta, "authkeys", tickets.document)
+    }
   }
 
   /// A node joins; done once, before clients come.

@@ -65,10 +65,7 @@ final class PVENode {
     get { cluster.behaviour }
     set { cluster.behaviour = newValue }
   }
-  var access: AccessControl {
-    get { cluster.access }
-    _modify { yield &cluster.access }
-  }
+  var access: AccessControl { cluster.access }
   var guests: [Int: Guest] {
     get { cluster.guests }
     _modify { yield &cluster.guests }

@@ -75,7 +75,7 @@ final class LoginPrompt: TerminalProgram, TerminalSink {
         sink?.output("Password: ")
       }
     case .password(let name):
-      if let account = node.access.accounts["\(name)@pam"], account.password == Secret(text) {
+      if node.access.isPassword(text, of: "\(name)@pam") {
         let shell = node.loginShell()
         phase = .shell(shell)
         shell.start(self, columns: columns, rows: rows)

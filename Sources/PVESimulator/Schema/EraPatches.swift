@@ -43,9 +43,28 @@ enum EraPatches {
       schema.permission = .privileges(["Sys.Audit"], on: "/nodes/{node}")
     case "/access/vncticket" where !era.consoleTicketCheckIsFull:
       schema.parameters = schema.parameters.without(["port"])
+    case "/access/password" where !era.passwordChangesNeedConfirmation:
+      schema.parameters = schema.parameters.without(["confirmation-password"])
     default: break
     }
+    if schema.path == "/access" || schema.path.hasPrefix("/access/") {
+      applyAccess(to: &schema, era: era)
+    }
     if !era.formArrays { schema.parameters = schema.parameters.withoutArrays() }
+  }
+
+  /// What libpve-access-control changed.
+  private static func applyAccess(to schema: inout OperationSchema, era: Era) {
+    if schema.method == "GET", schema.path.hasPrefix("/access/tfa"), !era.tokensReadSecondFactors {
+      schema.allowsTokens = false
+    }
+    schema.parameters = schema.parameters.mapping { name, facts in
+      if name == "password", facts.minimumLength == 8 { facts.minimumLength = era.shortestPassword }
+      if case .text(var format)? = facts.format, format.name == "pve-priv" {
+        format.check = { Privilege($0, in: era) == nil ? "invalid privilege '\($0)'" : nil }
+        facts.format = .text(format)
+      }
+    }
   }
 }
 

@@ -92,8 +92,8 @@ extension NamedFormats {
     case "urlencoded":
       return rule("[-%a-zA-Z0-9_.!~*'()]*") { "invalid urlencoded string: \($0)" }
     case "pve-priv":
-      let known = Set(Privileges.all)
-      return { known.contains($0) ? nil : "invalid privilege '\($0)'" }
+      // Handlers refuse those that their era doesn't know.
+      return { Privilege($0) != nil ? nil : "invalid privilege '\($0)'" }
     case "pve-startup-order":
       return rule(
         "(\\s*|(order=)?\\d+|up=\\d+|down=\\d+)(,(\\s*|(order=)?\\d+|up=\\d+|down=\\d+))*"

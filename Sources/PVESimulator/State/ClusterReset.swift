@@ -10,9 +10,10 @@ extension Cluster {
     behaviour = configuration.behaviour
     clock.reset()
     tickets.revocations.clear()
-    access = initialAccess
-    placeGuests()
     store?.eraseAll()
+    access.reset(to: initialAccess)
+    tickets.persist()
+    placeGuests()
     injectConfiguredFaults()
     journal.clear()
   }
