@@ -101,11 +101,7 @@ public final class Simulator: Sendable {
   /// Kills a worker task by its UPID, as `DELETE …/tasks/{upid}` does; false where it doesn't run.
   public func killTask(_ upid: String) async -> Bool {
     await onCluster(or: false) { cluster in
-      guard let worker = cluster.nodes.lazy.compactMap({ $0.workers[upid] }).first else {
-        return false
-      }
-      worker.terminate()
-      return true
+      cluster.nodes.contains { $0.stopTask(upid) }
     }
   }
 

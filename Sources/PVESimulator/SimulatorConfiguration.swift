@@ -70,6 +70,9 @@ public struct Timings: Sendable {
   public var workerStart: Duration = .zero
   /// How long a node waits for another one to answer a call that it passed on (30 s).
   public var forwarding: Duration = .seconds(30)
+  /// How long an ordinary task takes (starting a guest, a snapshot); copies take a few times as long. PVE needs
+  /// seconds; here 20 ms.
+  public var task: Duration = .milliseconds(20)
   /// How long a migration tunnel's worker waits for its first connection (300 s).
   public var tunnelWait: Duration = .seconds(300)
 

@@ -69,10 +69,6 @@ extension PVENode {
     },
   ]
 
-  func holds(_ arguments: Arguments, _ privilege: String, on path: String) -> Bool {
-    access.privileges(of: arguments.authID, on: path).contains(privilege)
-  }
-
   /// Guests that the caller may see, by vmid.
   func visibleGuests(_ arguments: Arguments) -> [Guest] {
     guests.values.sorted { $0.description.vmid < $1.description.vmid }.filter {

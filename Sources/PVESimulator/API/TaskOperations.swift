@@ -15,21 +15,21 @@ extension PVENode {
       ],
       isForwarded: true
     ) { node, arguments in
-      let source = arguments.text("source") ?? "archive"
-      let seesAll = node.holds(arguments, "Sys.Audit", on: "/nodes/\(node.name)")
-      let rows = node.tasks.all.reversed().filter { task in
-        (source == "all" || (source == "active") == task.isRunning)
-          && (seesAll || task.user == arguments.authID)
-          && (arguments.text("typefilter").map { $0 == task.type } ?? true)
-          && (arguments.text("userfilter").map { task.user.contains($0) } ?? true)
-          && (arguments.text("vmid").map { $0 == task.id } ?? true)
-          && (arguments.integer("since").map { task.started >= $0 } ?? true)
-          && (arguments.integer("until").map { task.started <= $0 } ?? true)
-          && (!arguments.flag("errors") || (task.exitStatus ?? "OK") != "OK")
+      let filter = TaskFilter(
+        arguments, seesAll: node.holds(arguments, "Sys.Audit", on: "/nodes/\(node.name)"))
+      var page: [JSON] = []
+      var total = 0
+      let start = arguments.integer("start") ?? 0
+      let limit = arguments.integer("limit") ?? 50
+      func add(_ task: TaskRecord) {
+        guard filter.passes(task) else { return }
+        total += 1
+        if total > start, page.count < limit { page.append(task.row) }
       }
-      let page = rows.dropFirst(arguments.integer("start") ?? 0)
-        .prefix(arguments.integer("limit") ?? 50)
-      return APIResult(.array(page.map(\.row)), total: rows.count)
+      let source = arguments.text("source") ?? "archive"
+      if source != "archive" { node.tasks.running.forEach(add) }
+      if source != "active" { node.tasks.ended.forEach(add) }
+      return APIResult(.array(page), total: total)
     },
     Operation(
       method: "GET", path: "/nodes/{node}/tasks/{upid}", parameters: [.node, .string("upid")]
@@ -50,14 +50,7 @@ extension PVENode {
       ],
       isProtected: true, isForwarded: true
     ) { node, arguments throws(APIError) in
-      let log = try node.task(arguments, "Sys.Audit").log
-      let start = arguments.integer("start") ?? 0
-      // A limit of 0 means all.
-      let limit = arguments.integer("limit") ?? 50
-      let lines = log.enumerated().dropFirst(start).prefix(limit == 0 ? log.count : limit)
-      return APIResult(
-        .array(lines.map { ["n": .int($0.offset + 1), "t": .string($0.element)] }),
-        total: log.count)
+      try node.taskLog(arguments)
     },
     Operation(
       method: "DELETE", path: "/nodes/{node}/tasks/{upid}", parameters: [.node, .string("upid")],
@@ -66,26 +59,99 @@ extension PVENode {
       let task = try node.task(arguments, "Sys.Modify")
       // The answer comes first, as the signal to another process needs its time.
       node.loop.schedule(after: .milliseconds(1)) { [weak node] in
-        node?.workers[task.upid]?.terminate()
+        _ = node?.stopTask(task.upid)
       }
       return APIResult(.null)
     },
   ]
 
+  /// A page of a task's log. PVE reads the log as a file, and says in a line of its own that it can't.
+  private func taskLog(_ arguments: Arguments) throws(APIError) -> APIResult {
+    let upid = arguments.text("upid") ?? ""
+    let parts = try upidParts(upid)
+    let task = tasks[upid]
+    try checkTaskAccess(parts, arguments, "Sys.Audit")
+    guard let task else {
+      return APIResult(
+        [["n": 1, "t": "unable to open file - No such file or directory"]], total: 1)
+    }
+    guard !task.log.isEmpty else { return APIResult([["n": 1, "t": "no content"]], total: 1) }
+    let start = arguments.integer("start") ?? 0
+    // A limit of 0 means all.
+    let limit = arguments.integer("limit") ?? 50
+    let last = limit == 0 ? task.log.count : min(task.log.count, start + limit)
+    let lines = (min(start, last)..<last).map { i -> JSON in
+      ["n": .int(i + 1), "t": .string(task.log[i])]
+    }
+    return APIResult(.array(lines), total: task.log.count)
+  }
+
   /// The task of a UPID: one's own, or with a privilege on the node.
   private func task(_ arguments: Arguments, _ privilege: String) throws(APIError) -> TaskRecord {
     let upid = arguments.text("upid") ?? ""
-    guard upid.hasPrefix("UPID:"),
-      upid.split(separator: ":", omittingEmptySubsequences: false).count == 9
-    else {
-      throw .invalid([.init(name: "upid", text: "unable to parse worker upid '\(upid)'")])
-    }
+    let parts = try upidParts(upid)
     guard let task = tasks[upid] else {
-      throw .died("unable to open file - No such file or directory")
+      throw .invalid([.init(name: "upid", text: "no such task")])
     }
-    if task.user != arguments.authID, !holds(arguments, privilege, on: "/nodes/\(task.node)") {
-      throw .forbidden("/nodes/\(task.node), \(privilege)")
-    }
+    try checkTaskAccess(parts, arguments, privilege)
     return task
   }
+
+  private func upidParts(_ upid: String) throws(APIError) -> UPIDParts {
+    guard let parts = UPIDParts(upid) else {
+      throw .invalid([.init(name: "upid", text: "unable to parse worker upid '\(upid)'")])
+    }
+    return parts
+  }
+
+  private func checkTaskAccess(_ parts: UPIDParts, _ arguments: Arguments, _ privilege: String)
+    throws(APIError)
+  {
+    let owner = parts.user.prefix { $0 != "!" }
+    guard
+      parts.user == arguments.authID || owner == arguments.authID
+        || holds(arguments, privilege, on: "/nodes/\(name)")
+    else { throw .forbidden("/nodes/\(name), \(privilege)") }
+  }
+}
+
+/// The filters of `GET /nodes/{node}/tasks`.
+private struct TaskFilter {
+  let authID: String
+  let seesAll: Bool
+  let errorsOnly: Bool
+  let type: String?
+  let user: String?
+  let vmid: String?
+  let since: Int?
+  let until: Int?
+  let statuses: [String]?
+
+  init(_ arguments: Arguments, seesAll: Bool) {
+    authID = arguments.authID
+    self.seesAll = seesAll
+    errorsOnly = arguments.flag("errors")
+    type = arguments.text("typefilter")
+    user = arguments.text("userfilter")?.lowercased()
+    vmid = arguments.text("vmid")
+    since = arguments.integer("since")
+    until = arguments.integer("until")
+    statuses = arguments.text("statusfilter").map(listParts)
+  }
+
+  func passes(_ task: TaskRecord) -> Bool {
+    (user.map { task.userID.lowercased().contains($0) } ?? true)
+      && (seesAll || task.belongs(to: authID)) && (type.map { $0 == task.type } ?? true)
+      && (!errorsOnly || task.isRunning || task.statusType == "error"
+        || task.statusType == "unknown")
+      && (vmid.map { $0 == task.id } ?? true) && (since.map { task.started >= $0 } ?? true)
+      && (until.map { task.started <= $0 } ?? true)
+      && (statuses.map { $0.contains(task.statusType) } ?? true)
+  }
+}
+
+/// The parts of a list as PVE's parameters hold it: separated by commas, semicolons or white space.
+func listParts(_ text: String) -> [String] {
+  text.split { $0 == "," || $0 == ";" || $0 == " " || $0 == "\0" || $0 == "\t" || $0 == "\n" }
+    .map(String.init)
 }

@@ -18,7 +18,7 @@ enum ParameterValue: Sendable, Equatable {
     case .double(let v): self = .text(String(v))
     case .string(let v): self = .text(v)
     case .array(let items): self = .list(items.map(ParameterValue.init))
-    case .object: self = .object(json)
+    case .object, .raw: self = .object(json)
     }
   }
 }

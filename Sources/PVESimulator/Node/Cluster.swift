@@ -26,7 +26,12 @@ final class Cluster {
   /// Users and rights at the start.
   let initialAccess: AccessControl.Contents
   /// VMs and containers by vmid; vmids are unique in a cluster.
-  var guests: [Int: Guest] = [:]
+  var guests: [Int: Guest] = [:] { didSet { guestsInOrder = nil } }
+  private var guestsInOrder: [Guest]?
+  /// Storages and their volumes.
+  private(set) lazy var storages = StorageTable(era: era) { [unowned self] in save($0, $1, $2) }
+  /// Pools and their members.
+  lazy var pools = PoolTable { [unowned self] in save(.pool, $0, $1) }
   /// In the order of the configuration; the first is the one that clients are told of.
   private(set) var nodes: [PVENode] = []
   private var nodesByName: [String: PVENode] = [:]
@@ -72,6 +77,15 @@ final class Cluster {
       let node = description.node.flatMap { nodesByName[$0] } ?? first
       guests[description.vmid] = Guest(description, node: node)
     }
+    storages.expect { [unowned self] in seedVolumes() }
+  }
+
+  /// VMs and containers by vmid, in order.
+  var sortedGuests: [Guest] {
+    if let guestsInOrder { return guestsInOrder }
+    let sorted = guests.values.sorted { $0.description.vmid < $1.description.vmid }
+    guestsInOrder = sorted
+    return sorted
   }
 
   /// The node of a name, whether it is up or not.

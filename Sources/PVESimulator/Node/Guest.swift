@@ -1,43 +1,158 @@
 import EventLoop
 
-/// A VM or container while the node lives: its state, and what its consoles share.
+/// A VM or container: where it is, its configuration, its state, and what its consoles share.
+///
+/// A big cluster has thousands that nobody ever looks at: the configuration file of a guest that was in the
+/// simulator's configuration is made when it is first asked for.
 final class Guest {
-  var description: SimulatedGuest
-  private(set) var isRunning: Bool
-  private(set) var startedAt: Int
+  let vmid: Int
+  let kind: SimulatedGuest.Kind
   /// Where it is; changes when it migrates.
   unowned var node: PVENode
+  /// As the configuration file says; the back ends of consoles are the simulator's configuration's.
+  private(set) var description: SimulatedGuest
+  private(set) var isRunning: Bool
+  /// A VM that is stopped in the middle of things, with its memory in place.
+  var isPaused = false
+  private(set) var startedAt: Int
+  /// Bytes of the disk that lists show.
+  private(set) var diskSize: Int
+  /// What holds other tasks off, e.g. `backup`.
+  private(set) var lock: String?
+  /// Whether it was in the simulator's configuration, and has the disk that such guests have.
+  let isSeeded: Bool
+  private let seed: SimulatedGuest
+  private var file: GuestConfig?
   private var password: (bytes: [UInt8], until: Duration)?
   private var screenWorkers: [VNCProxyWorker] = []
   private var builtIn: GuestScreen?
   private var console: SharedTerminal?
   private var serial: [Int: SharedTerminal] = [:]
 
-  init(_ description: SimulatedGuest, node: PVENode) {
-    self.description = description
+  /// A guest of the simulator's configuration.
+  init(_ seed: SimulatedGuest, node: PVENode) {
+    vmid = seed.vmid
+    kind = seed.kind
+    self.seed = seed
+    isSeeded = true
+    description = seed
     self.node = node
-    isRunning = description.running
+    isRunning = seed.running && !seed.template
     startedAt = node.clock.now - 2_673
+    diskSize = GuestConfig.seedDiskSize(seed.kind)
   }
+
+  /// A guest that the API made, or that an earlier life kept.
+  init(_ seed: SimulatedGuest, config: GuestConfig, node: PVENode) {
+    vmid = seed.vmid
+    kind = seed.kind
+    self.seed = seed
+    isSeeded = false
+    description = seed
+    self.node = node
+    isRunning = false
+    startedAt = node.clock.now
+    diskSize = 0
+    self.config = config
+  }
+
+  // MARK: configuration
+
+  /// The configuration file.
+  var config: GuestConfig {
+    get {
+      if let file { return file }
+      let fresh = GuestConfig(seed: seed, era: node.era)
+      file = fresh
+      return fresh
+    }
+    set {
+      file = newValue
+      description = newValue.description(of: seed)
+      lock = newValue.lock
+      diskSize = GuestConfig.mainDrive(newValue.options, kind)?.bytes ?? 0
+    }
+  }
+
+  /// Whether anybody changed or asked for the configuration.
+  var isUntouched: Bool { file == nil }
+
+  /// `VM` or `CT`.
+  var word: String { kind == .qemu ? "VM" : "CT" }
+
+  /// Whether a VM has an `agent` line, whatever it says.
+  var hasAgentLine: Bool { file.map { $0.options["agent"] != nil } ?? seed.agent }
+
+  /// Keeps the guest's state; to be called after every change of it.
+  func save() {
+    node.cluster.save(.guest, String(vmid), document)
+  }
+
+  // MARK: power
 
   /// Seconds since the start; 0 while stopped.
   var uptime: Int { isRunning ? max(0, node.clock.now - startedAt) : 0 }
 
   /// A process id to show.
-  var pid: Int { isRunning ? 80 + description.vmid : 0 }
+  var pid: Int { isRunning ? 80 + vmid : 0 }
 
-  // MARK: power
+  /// `running`, `paused` or `stopped`, as QEMU's monitor says it.
+  var qmpStatus: String { isRunning ? (isPaused ? "paused" : "running") : "stopped" }
 
+  /// Starts the guest, with what was pending in its configuration.
   func start() {
     guard !isRunning else { return }
+    applyPending()
     isRunning = true
+    isPaused = false
     startedAt = node.clock.now
+    save()
   }
 
   /// Stops the guest; what its consoles are connected to is gone.
   func stop() {
     guard isRunning else { return }
     isRunning = false
+    isPaused = false
+    endConsoles()
+    save()
+  }
+
+  /// Takes the guest to another node. A live one goes on there; consoles to the old node see the end.
+  func move(to other: PVENode) {
+    endConsoles()
+    node = other
+    startedAt = node.clock.now
+    save()
+  }
+
+  /// What an earlier life left.
+  func resume(running: Bool, paused: Bool, startedAt: Int) {
+    isRunning = running
+    isPaused = paused
+    self.startedAt = startedAt
+  }
+
+  /// Uses what was noted for the next start. Drives that go become unused volumes, or are destroyed.
+  func applyPending() {
+    guard let file, file.hasPendingChanges else { return }
+    var config = file
+    for (key, force) in config.pendingDeletes.sorted(by: { $0.key < $1.key }) {
+      if let value = config.options[key] { config.drop(key, value, kind, force: force, of: self) }
+      config.options[key] = nil
+    }
+    for option in config.pending.options {
+      if let old = config.options[option.key] {
+        config.replaceVolume(option.key, old, by: option.value, kind, of: self)
+      }
+      config.options[option.key] = option.value
+    }
+    config.pending = OptionList()
+    config.pendingDeletes = [:]
+    self.config = config
+  }
+
+  private func endConsoles() {
     for worker in screenWorkers { worker.finish() }
     screenWorkers = []
     console?.stop()

@@ -19,6 +19,8 @@ final class PVENode {
   var sinks: [Int: SinkCounter] = [:]
   /// Migration tunnels by socket path.
   var tunnels: [String: TunnelWorker] = [:]
+  /// Tasks that run, by UPID; console workers are apart.
+  var runs: [String: TaskRun] = [:]
   /// Console workers that are alive, by UPID.
   var workers: [String: ConsoleWorker] = [:]
   /// What its consoles share.

@@ -10,6 +10,8 @@ enum JSON: Sendable, Equatable {
   case string(String)
   case array([JSON])
   case object([Member])
+  /// JSON text that is written already; for long lists, where a tree per row would cost too much.
+  case raw([UInt8])
 
   struct Member: Sendable, Equatable {
     var key: String
@@ -36,8 +38,10 @@ enum JSON: Sendable, Equatable {
   /// The text.
   var text: String { String(decoding: bytes, as: UTF8.self) }
 
-  private func write(into out: inout [UInt8]) {
+  /// Appends the text.
+  func write(into out: inout [UInt8]) {
     switch self {
+    case .raw(let text): out += text
     case .null: out += "null".utf8
     case .bool(let v): out += (v ? "true" : "false").utf8
     case .int(let v): out += String(v).utf8
@@ -63,25 +67,37 @@ enum JSON: Sendable, Equatable {
     }
   }
 
-  private static func write(string: String, into out: inout [UInt8]) {
+  /// Appends a string in quotes.
+  static func write(string: String, into out: inout [UInt8]) {
     out.append(UInt8(ascii: "\""))
-    for c in string.utf8 {
-      switch c {
-      case UInt8(ascii: "\""): out += "\\\"".utf8
-      case UInt8(ascii: "\\"): out += "\\\\".utf8
-      case 8: out += "\\b".utf8
-      case 9: out += "\\t".utf8
-      case 10: out += "\\n".utf8
-      case 12: out += "\\f".utf8
-      case 13: out += "\\r".utf8
-      case 0..<32, 127:
-        out += "\\u00".utf8
-        out.append(hexDigit(c >> 4))
-        out.append(hexDigit(c & 15))
-      default: out.append(c)
-      }
+    // Most texts have nothing to escape and are copied in one go.
+    let isPlain =
+      string.utf8.withContiguousStorageIfAvailable { bytes in
+        guard bytes.allSatisfy({ $0 >= 32 && $0 != 34 && $0 != 92 && $0 != 127 }) else {
+          return false
+        }
+        out.append(contentsOf: bytes)
+        return true
+      } ?? false
+    if !isPlain { for c in string.utf8 { write(escaped: c, into: &out) } }
+    out.append(UInt8(ascii: "\""))
+  }
+
+  private static func write(escaped c: UInt8, into out: inout [UInt8]) {
+    switch c {
+    case UInt8(ascii: "\""): out += "\\\"".utf8
+    case UInt8(ascii: "\\"): out += "\\\\".utf8
+    case 8: out += "\\b".utf8
+    case 9: out += "\\t".utf8
+    case 10: out += "\\n".utf8
+    case 12: out += "\\f".utf8
+    case 13: out += "\\r".utf8
+    case 0..<32, 127:
+      out += "\\u00".utf8
+      out.append(hexDigit(c >> 4))
+      out.append(hexDigit(c & 15))
+    default: out.append(c)
     }
-    out.append(UInt8(ascii: "\""))
   }
 }
 
