@@ -82,7 +82,7 @@ extension JSON {
     case .string(let text): [text]
     case .array(let items): items.flatMap(\.texts)
     case .object(let members): members.flatMap { [$0.key] + $0.value.texts }
-    case .null, .bool, .int, .double: []
+    case .null, .bool, .int, .double, .raw: []
     }
   }
 }

@@ -11,7 +11,7 @@ extension Fault {
       case .double(let number): words.append((member.key, "\(number)"))
       case .bool(true): words.append((member.key, "true"))
       case .null: continue
-      case .bool(false), .array, .object:
+      case .bool(false), .array, .object, .raw:
         throw FaultError("'\(member.key)' is a text, a number or true")
       }
     }

@@ -199,6 +199,7 @@ final class PVENode {
 
   /// Ends every worker and forgets every task.
   func forgetTasks() {
+    for run in runs.values { run.stop() }
     for worker in workers.values { worker.terminate() }
     tasks = TaskList(clock: clock, booted: booted)
     ports = PortTable(loop: loop, reservation: timings.portReservation)

@@ -13,6 +13,8 @@ extension Cluster {
     store?.eraseAll()
     access.reset(to: initialAccess)
     tickets.persist()
+    storages.clear()
+    pools.restore([])
     placeGuests()
     injectConfiguredFaults()
     journal.clear()

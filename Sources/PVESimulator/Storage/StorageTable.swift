@@ -18,10 +18,20 @@ final class StorageTable {
   private var shelves: [Place: Shelf] = [:]
   /// Gives the disks of guests that nobody has looked at yet, so that a big cluster starts fast.
   private var seed: (() -> [(Volume, node: String)])?
+  private let era: Era
   private let save: (StateKind, String, JSON?) -> Void
 
   init(era: Era, save: @escaping (StateKind, String, JSON?) -> Void) {
+    self.era = era
     self.save = save
+    clear()
+  }
+
+  /// Back to what a fresh cluster has. Nothing of it is kept.
+  func clear() {
+    seed = nil
+    shelves = [:]
+    definitions = [:]
     for definition in StorageDefinition.usual(era) { definitions[definition.id] = definition }
   }
 
