@@ -3,17 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,61 +52,6 @@ int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows) {
   *columns = w.ws_col;
   *rows = w.ws_row;
   return 0;
-}
-
-pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *const envp[], const char *cwd) {
-  // An exec failure comes back over a close-on-exec pipe, so that it is an error here and not a child that dies.
-  int report[2];
-  if (pipe2(report, O_CLOEXEC) != 0) return -1;
-  pid_t pid = fork();
-  if (pid < 0) {
-    int e = errno;
-    close(report[0]);
-    close(report[1]);
-    errno = e;
-    return -1;
-  }
-  if (pid == 0) {
-    setsid();
-    ioctl(slave, TIOCSCTTY, 0);
-    dup2(slave, 0);
-    dup2(slave, 1);
-    dup2(slave, 2);
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = SIG_DFL;
-    for (int i = 1; i < NSIG; i++) sigaction(i, &action, NULL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    // Libraries open descriptors without close-on-exec (libcurl's wake-up pipe, libwebsockets' events); none of them
-    // is the child's business. The report pipe has the flag already.
-    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
-    if (cwd != NULL && chdir(cwd) != 0) { /* stays where it is */ }
-    // Sockets that a library opened without close-on-exec must not live on in the child: their peers would
-    // never see them end.
-    if (syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */) != 0) {
-      for (int i = 3; i < 4096; i++) fcntl(i, F_SETFD, FD_CLOEXEC);
-    }
-    execvpe(path, argv, envp);
-    int e = errno;
-    ssize_t ignored = write(report[1], &e, sizeof e);
-    (void)ignored;
-    _exit(127);
-  }
-  close(report[1]);
-  int e = 0;
-  ssize_t n;
-  do {
-    n = read(report[0], &e, sizeof e);
-  } while (n < 0 && errno == EINTR);
-  close(report[0]);
-  if (n == (ssize_t)sizeof e) {
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {}
-    errno = e;
-    return -1;
-  }
-  return pid;
 }
 
 int sp_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }

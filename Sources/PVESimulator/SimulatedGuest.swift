@@ -40,6 +40,10 @@ public struct SimulatedGuest: Sendable {
   public var disk = 32 << 30
   /// For how many seconds it has been running when the node starts.
   public var uptime = 2_673
+  /// Who answers as its guest agent.
+  public var agentBackEnd: AgentBackEnd = .automatic
+  /// A VM that is a real QEMU; its screen, serial port 0 and agent are QEMU's then.
+  public var machine: RealMachineDescription?
 
   /// A virtual machine.
   public static func vm(
@@ -90,10 +94,13 @@ public struct SimulatedGuest: Sendable {
 
 /// What is behind a terminal.
 public enum SimulatedTerminal: Sendable, Hashable {
-  /// A real shell of this machine on a pseudo terminal.
+  /// A real shell on a pseudo terminal: the node's runs on this machine as it is, a guest's in the guest's own
+  /// namespaces and root file system, where the kernel lets us.
   case shell
   /// A real program of this machine on a pseudo terminal: its path and arguments.
   case command([String])
+  /// Whatever is behind a unix socket, e.g. a real QEMU's serial port.
+  case socket(String)
   /// Whatever is typed comes back, byte for byte, without a pseudo terminal between.
   case echo
   /// So many bytes of ``SimulatedTerminal/patternByte(at:)``, as fast as they are taken, then nothing.

@@ -73,8 +73,8 @@ public final class Simulator: Sendable {
   /// A line for people: what this is, and that it runs real programs.
   public var banner: String {
     "Simulated Proxmox VE node '\(nodeName)' on \(url) (this machine only). Its node shell, containers and "
-      + "serial ports run real programs of this machine as the current user"
-      + (PVENode.canUnshare ? "; guests have processes and a host name of their own." : ".")
+      + "serial ports run real programs of this machine as the current user. "
+      + Realness.sentences.joined(separator: ". ") + "."
   }
 
   /// Changes quirks and faults while the node runs; done when this returns.
@@ -87,6 +87,15 @@ public final class Simulator: Sendable {
 
   /// Stops a guest; its consoles end as they do when a guest is stopped under them.
   public func stopGuest(_ vmid: Int) async { await onCluster(or: ()) { $0.guests[vmid]?.stop() } }
+
+  /// A folder with `pct` and `qm` that work on a node's guests, for `PATH`; nil where it can't be made. Without a name
+  /// the first node's.
+  public func toolsFolder(ofNode name: String? = nil) async -> String? {
+    await onCluster(or: nil) { cluster in
+      let node = name.map { cluster.node(named: $0) } ?? cluster.nodes.first
+      return node?.tools?.folder
+    }
+  }
 
   /// Ends every client's connection at once, as the death of a pveproxy worker does.
   public func killConnections() async {
@@ -143,6 +152,7 @@ public final class Simulator: Sendable {
       if await counts().children == 0 { break }
       try? await Task.sleep(for: .milliseconds(10))
     }
+    await onCluster(or: ()) { $0.rooms.remove() }
     guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
     group.shutdown()
   }

@@ -76,6 +76,17 @@ public struct Timings: Sendable {
   /// How long a migration tunnel's worker waits for its first connection (300 s).
   public var tunnelWait: Duration = .seconds(300)
 
+  /// How long a VM's agent has to answer the ping before every command (3 s).
+  public var agentPing: Duration = .seconds(3)
+  /// How long a VM's agent has for a command (5 s).
+  public var agentCommand: Duration = .seconds(5)
+  /// How much later than it could each answer of an agent comes. PVE's take 0.1 to 0.2 s in all; here 0.
+  public var agentLatency: Duration = .zero
+  /// How long after a VM's start its agent begins to answer.
+  public var agentBoot: Duration = .zero
+  /// How long pveproxy waits for the daemon that died of an agent's error text, before its 596 (5 s).
+  public var daemonDeath: Duration = .seconds(5)
+
   /// PVE's times.
   public init() {}
 
@@ -85,6 +96,7 @@ public struct Timings: Sendable {
     var timings = Timings()
     timings.failureDelay = .milliseconds(50)
     timings.portReservation = .zero
+    timings.daemonDeath = .milliseconds(50)
     return timings
   }
 }
@@ -159,6 +171,13 @@ public struct Behaviour: Sendable {
   public var dialFault: DialFault = .none
   /// Every answer comes this much later.
   public var latency: Duration = .zero
+  /// What guest agents do at the moment, by vmid; those that are not in here answer.
+  public var agents: [Int: AgentState] = [:]
+  /// How `agent/exec-status` says that output was cut.
+  public var agentTruncation: TruncationFlags = .always
+  /// Whether an agent's error text with a character above U+00FF (the quotes around the name of a program that
+  /// doesn't exist) kills the daemon: a 596 without a body instead of a 500 with the text.
+  public var wideErrorsKillDaemon = true
   /// Answer every request (but none of the journal's) with this status and message, where set.
   public var failEverything: Failure?
 

@@ -54,9 +54,6 @@ int sp_open_pty(int *master, int *slave, unsigned short columns, unsigned short 
 int sp_set_window_size(int fd, unsigned short columns, unsigned short rows);
 /// Reads a terminal's size. 0, or -1 with errno.
 int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows);
-/// Starts a program with a terminal as its controlling terminal and all three standard streams, in a session
-/// of its own, with default signals. The parent keeps `slave`. Returns the pid, or -1 with errno.
-pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *const envp[], const char *cwd);
 /// accept4 with SOCK_NONBLOCK | SOCK_CLOEXEC.
 int sp_accept(int fd);
 /// A stream socket with SOCK_NONBLOCK | SOCK_CLOEXEC.
@@ -78,6 +75,78 @@ void sp_name_thread(const char *name);
 /// Wait-status macros.
 int sp_exit_status(int wait_status);
 int sp_term_signal(int wait_status);
+
+// Child processes and rooms (rooms.c).
+
+/// A program to start.
+struct sp_child {
+  /// With a slash, or a name that is looked for in `search`.
+  const char *path;
+  /// Directories with colons between; NULL looks nowhere.
+  const char *search;
+  char *const *argv;
+  char *const *envp;
+  /// Where it starts; ignored where there is no such directory.
+  const char *directory;
+  /// Its standard streams. They stay open here.
+  int in, out, err;
+  /// Whether `in` is a terminal that becomes its controlling terminal, in a session of its own.
+  int terminal;
+  /// Whether it gets a session of its own.
+  int session;
+  /// Whether it is killed when the calling thread ends.
+  int dies_with_us;
+  /// The first process of the room that it runs in, or 0.
+  pid_t room;
+  /// Whether that room has a user namespace.
+  int room_has_user;
+};
+/// Starts a program with default signals and no other descriptors. It is the caller's child, in a room too.
+/// Returns its pid; -1 with errno where it could not become the program.
+pid_t sp_spawn(const struct sp_child *child);
+
+/// Starts a program with a terminal as its controlling terminal and all three standard streams. The parent keeps
+/// `slave`. Returns the pid, or -1 with errno.
+pid_t sp_spawn_on_pty(int slave, const char *path, char *const argv[], char *const envp[], const char *cwd);
+
+/// A mount of a room, in the order in which they are made; a NULL target ends the list.
+struct sp_mount {
+  const char *source;
+  /// Below the room's root, as a path of this machine.
+  const char *target;
+  const char *type;
+  unsigned long flags;
+  const char *data;
+  /// Whether the room can do without.
+  int optional;
+};
+
+/// Namespaces of their own (mount, pid, uts, ipc, net), with a root.
+struct sp_room {
+  const char *root;
+  const char *host_name;
+  const struct sp_mount *mounts;
+  /// Whether a user namespace comes with it, in which the caller is root.
+  int user;
+  /// The first process.
+  const char *path;
+  char *const *argv;
+  char *const *envp;
+  int in, out;
+};
+/// Makes a room and returns its first process, which dies with the calling thread. -1 with errno, and in `step` where
+/// it failed: 100 and more is a mount's number.
+pid_t sp_room_start(const struct sp_room *room, int *step);
+/// Like sp_open_pty, with the terminals of a room.
+int sp_open_pty_in(pid_t room, int *master, int *slave, unsigned short columns, unsigned short rows);
+/// Opens a path as a process in a room would. -1 with errno.
+int sp_open_in(pid_t room, const char *path, int flags, unsigned mode);
+/// A pipe whose ends are close-on-exec. 0, or -1 with errno.
+int sp_pipe(int *reading, int *writing);
+/// A file in memory with a text, at its start. -1 with errno.
+int sp_memory_file(const char *name, const char *text);
+/// Removes a folder with everything in it, never beyond its file system.
+void sp_remove_tree(const char *path);
 
 // Signals and the local terminal (terminal.c).
 

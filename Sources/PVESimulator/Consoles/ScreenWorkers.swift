@@ -29,7 +29,7 @@ final class VNCProxyWorker: ConsoleWorker {
     }
     heard()
     guest.attached(self)
-    switch guest.description.display {
+    switch guest.display {
     case .builtIn: startBuiltIn()
     case .external(let description):
       let screen = ExternalScreen(

@@ -57,12 +57,15 @@ extension ControlDesk {
 extension Cluster {
   /// Which parts of the cluster are real programs, for `GET /simulator` and for the line at the start.
   var realParts: [JSON.Member] {
-    [
+    let real = realness
+    return [
       .init(key: "shells", value: "programs of this machine, as the user who started it"),
+      .init(key: "containers", value: .string(RoomAbility.here.sentence)),
+      .init(key: "agents", value: .string(Realness.agents)),
       .init(
-        key: "containers",
-        value: PVENode.canUnshare
-          ? "process trees with process and host names of their own" : "process trees"),
+        key: "guests",
+        value: .object(
+          real.keys.sorted().map { .init(key: "\($0)", value: .string(real[$0] ?? "")) })),
     ]
   }
 }

@@ -63,11 +63,9 @@ func base64(_ bytes: [UInt8]) -> String {
 /// Reads base64 with padding; nil for anything else.
 func base64Decoded(_ text: String) -> [UInt8]? {
   let bytes = Array(text.utf8)
-  guard !bytes.isEmpty, bytes.count % 4 == 0,
-    bytes.allSatisfy({
-      (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || $0 == 43
-        || $0 == 47 || $0 == 61
-    })
+  // EVP_DecodeBlock skips white space before the text, and white space and dashes behind it; here they are wrong.
+  guard !bytes.isEmpty, bytes.count % 4 == 0, let first = bytes.first, let last = bytes.last,
+    first > 32, last > 32, last != UInt8(ascii: "-")
   else { return nil }
   var out = [UInt8](repeating: 0, count: bytes.count / 4 * 3 + 1)
   let n = EVP_DecodeBlock(&out, bytes, Int32(bytes.count))

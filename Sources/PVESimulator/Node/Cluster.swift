@@ -34,6 +34,8 @@ final class Cluster {
   lazy var pools = PoolTable { [unowned self] in save(.pool, $0, $1) }
   /// In the order of the configuration; the first is the one that clients are told of.
   private(set) var nodes: [PVENode] = []
+  /// Where guests' programs have their files.
+  let rooms = RoomHouse()
   private var nodesByName: [String: PVENode] = [:]
 
   init(

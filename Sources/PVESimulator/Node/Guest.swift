@@ -28,6 +28,8 @@ final class Guest {
   private var builtIn: GuestScreen?
   private var console: SharedTerminal?
   private var serial: [Int: SharedTerminal] = [:]
+  /// What is inside of it, once somebody looked.
+  private(set) var insidesIfMade: GuestInsides?
 
   /// A guest of the simulator's configuration.
   init(_ seed: SimulatedGuest, node: PVENode) {
@@ -40,6 +42,18 @@ final class Guest {
     isRunning = seed.running && !seed.template
     startedAt = node.clock.now - 2_673
     diskSize = GuestConfig.seedDiskSize(seed.kind)
+    // A real machine runs from the beginning; everything else is started when somebody needs it.
+    if description.machine != nil, isRunning {
+      node.loop.schedule(after: .zero) { [weak self] in self?.insides.started() }
+    }
+  }
+
+  /// What is inside of it.
+  var insides: GuestInsides {
+    if let insidesIfMade { return insidesIfMade }
+    let fresh = GuestInsides(self)
+    insidesIfMade = fresh
+    return fresh
   }
 
   /// A guest that the API made, or that an earlier life kept.
@@ -106,6 +120,7 @@ final class Guest {
     isRunning = true
     isPaused = false
     startedAt = node.clock.now
+    if description.machine != nil || insidesIfMade != nil { insides.started() }
     save()
   }
 
@@ -115,6 +130,7 @@ final class Guest {
     isRunning = false
     isPaused = false
     endConsoles()
+    insidesIfMade?.stopped()
     save()
   }
 
@@ -165,6 +181,13 @@ final class Guest {
 
   // MARK: screen
 
+  /// Where its screen comes from: of a real machine, from there.
+  var display: SimulatedDisplay {
+    description.machine == nil
+      ? description.display
+      : insides.machine.map { .external($0.display) } ?? description.display
+  }
+
   /// The built-in screen.
   var screen: GuestScreen {
     if let builtIn { return builtIn }
@@ -209,13 +232,23 @@ final class Guest {
       : SharedViewer(terminal, manner: .dtach, loop: node.loop)
   }
 
+  /// What is behind a serial port: a real machine's first is QEMU's.
+  private func serialPort(_ number: Int) -> SimulatedTerminal? {
+    if number == 0, description.serialPorts[0] != nil, description.machine != nil,
+      let machine = insides.machine
+    {
+      return .socket(machine.serialSocket)
+    }
+    return description.serialPorts[number]
+  }
+
   /// What termproxy runs for a VM: `qm terminal`.
   func serialConsole(_ interface: String?) -> any TerminalProgram {
     guard isRunning else {
       return TextProgram("VM \(description.vmid) not running\r\n", loop: node.loop)
     }
     let wanted = interface.flatMap { Int($0.dropFirst(6)) } ?? description.serialPorts.keys.min()
-    guard let number = wanted, let behind = description.serialPorts[number] else {
+    guard let number = wanted, let behind = serialPort(number) else {
       let text =
         interface.map { "serial interface '\($0)' is not configured" }
         ?? "unable to find a serial interface"
@@ -238,7 +271,7 @@ final class Guest {
   /// Patterns for tests belong to the connection that asks for them, and are not shared.
   private func isBare(_ terminal: SimulatedTerminal) -> Bool {
     switch terminal {
-    case .shell, .command: false
+    case .shell, .command, .socket: false
     case .echo, .source, .sink: true
     }
   }

@@ -15,6 +15,7 @@ final class PVENode {
   var tasks: TaskList
   var ports: PortTable
   let children: ChildKeeper
+  private var toolsIfMade: NodeTools?
   /// What test sinks have taken, by vmid; 0 is the node's shell.
   var sinks: [Int: SinkCounter] = [:]
   /// Migration tunnels by socket path.
@@ -52,6 +53,12 @@ final class PVENode {
     children = ChildKeeper(loop: cluster.loop)
   }
 
+  /// `pct` and `qm` for the node's shell; nil where they can't be made.
+  var tools: NodeTools? {
+    if toolsIfMade == nil { toolsIfMade = NodeTools(node: self) }
+    return toolsIfMade
+  }
+
   // MARK: what is the cluster's
 
   var loop: Loop { cluster.loop }
@@ -76,7 +83,7 @@ final class PVENode {
   /// Everything that the table of operations holds.
   static let operations: [Operation] =
     accessOperations + clusterOperations + nodeOperations + guestOperations + taskOperations
-    + consoleOperations + tunnelOperations
+    + consoleOperations + tunnelOperations + agentOperations
 
   // MARK: clients
 
@@ -218,6 +225,7 @@ final class PVENode {
     held = []
     for worker in workers.values { worker.terminate() }
     for guest in guests.values where guest.node === self { guest.stop() }
+    toolsIfMade?.close()
     children.killAll()
   }
 

@@ -1,10 +1,30 @@
 import EventLoop
 import Glibc
 
-/// The node's child processes: every one that is started is reaped, and none outlives its console.
+/// How a child process ended.
+enum ChildEnd: Hashable {
+  case exited(Int)
+  case signalled(Int)
+
+  /// As a shell shows it: 128 and the signal's number, where a signal ended it.
+  var status: Int {
+    switch self {
+    case .exited(let code): code
+    case .signalled(let signal): 128 + signal
+    }
+  }
+}
+
+/// The node's child processes: every one that is started is reaped, and none outlives its console or its guest.
 final class ChildKeeper {
+  private struct Child {
+    /// `NAME=value` in the environment of everything that goes with it; nil where what it leaves behind stays.
+    var mark: String?
+    var ended: (ChildEnd) -> Void
+  }
+
   private let loop: Loop
-  private var living: [pid_t: (mark: String, ended: (Int) -> Void)] = [:]
+  private var living: [pid_t: Child] = [:]
   private var timer: LoopTimer?
 
   init(loop: Loop) { self.loop = loop }
@@ -12,13 +32,13 @@ final class ChildKeeper {
   /// How many live.
   var count: Int { living.count }
 
-  /// The environment variable by which everything that a child starts is found again.
+  /// The environment variable by which everything that a console's program starts is found again.
   static let variable = "SALLYPORT_CONSOLE"
 
-  /// Watches a child; `ended` gets its exit status (128 and the signal's number, where a signal ended it).
-  /// - Parameter mark: the value of ``variable`` in the child's environment.
-  func watch(_ pid: pid_t, mark: String, ended: @escaping (Int) -> Void) {
-    living[pid] = (mark, ended)
+  /// Watches a child.
+  /// - Parameter mark: `NAME=value` in the environment of everything that shall end with it.
+  func watch(_ pid: pid_t, mark: String?, ended: @escaping (ChildEnd) -> Void) {
+    living[pid] = Child(mark: mark, ended: ended)
     arm()
   }
 
@@ -31,7 +51,8 @@ final class ChildKeeper {
 
   /// Hangs up on a session and, a moment later, kills what is left of it.
   func end(session pid: pid_t) {
-    guard let mark = living[pid]?.mark else { return }
+    guard let child = living[pid] else { return }
+    let mark = child.mark
     let members = ChildKeeper.members(of: pid, mark)
     for member in members { kill(member, SIGHUP) }
     for member in members { kill(member, SIGCONT) }
@@ -53,6 +74,11 @@ final class ChildKeeper {
     reapSoon()
   }
 
+  /// Kills everything with a mark in its environment.
+  static func killAll(marked mark: String) {
+    for member in members(of: nil, mark) { kill(member, SIGKILL) }
+  }
+
   private func arm() {
     guard timer == nil, !living.isEmpty else { return }
     timer = loop.schedule(after: .milliseconds(50)) { [weak self] in
@@ -69,18 +95,18 @@ final class ChildKeeper {
       let signal = Int(status & 0x7F)
       // What the child left running goes with it.
       for member in ChildKeeper.members(of: nil, child.mark) { kill(member, SIGKILL) }
-      child.ended(signal == 0 ? Int(status >> 8 & 0xFF) : 128 + signal)
+      child.ended(signal == 0 ? .exited(Int(status >> 8 & 0xFF)) : .signalled(signal))
     }
     arm()
   }
 
   /// The child, where it still lives, and everything whose environment has its mark: also what began a session
   /// of its own (`setsid`, `nohup`) to outlive its terminal.
-  private static func members(of child: pid_t?, _ mark: String) -> [pid_t] {
+  private static func members(of child: pid_t?, _ mark: String?) -> [pid_t] {
     var out = child.map { [$0] } ?? []
-    guard let directory = opendir("/proc") else { return out }
+    guard let mark, let directory = opendir("/proc") else { return out }
     defer { closedir(directory) }
-    let wanted = Array("\(variable)=\(mark)".utf8)
+    let wanted = Array(mark.utf8)
     while let entry = readdir(directory) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }

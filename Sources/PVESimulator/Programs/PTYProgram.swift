@@ -2,18 +2,11 @@ import CSallyport
 import EventLoop
 import Glibc
 
-/// A real program of this machine on a pseudo terminal, in a session of its own.
+/// A real program on a pseudo terminal, in a session of its own: of this machine, or in a guest's room.
 final class PTYProgram: TerminalProgram, StreamHandler {
-  /// What to run.
-  struct Command {
-    var path: String
-    var arguments: [String]
-    var environment: [String: String]
-    var directory: String
-  }
-
   private unowned let node: PVENode
   private let command: Command
+  private let room: Room?
   private let mark = randomUUID()
   private weak var sink: (any TerminalSink)?
   private var stream: EventLoop.Stream?
@@ -23,29 +16,37 @@ final class PTYProgram: TerminalProgram, StreamHandler {
   private var isAtEnd = false
   private var isClosed = false
 
-  init(node: PVENode, command: Command) {
+  /// - Parameter room: where it runs; nil for this machine as it is. In a room with walls, what it leaves running
+  ///   in the background stays when it ends; everywhere else that ends with it.
+  init(node: PVENode, command: Command, room: Room? = nil) {
     self.node = node
     self.command = command
+    self.room = room
   }
 
   func start(_ sink: any TerminalSink, columns: Int, rows: Int) {
     self.sink = sink
-    var master: Int32 = -1
-    var slave: Int32 = -1
-    guard sp_open_pty(&master, &slave, UInt16(clamping: columns), UInt16(clamping: rows)) == 0
-    else {
+    guard let (master, slave) = open(columns, rows) else {
       fail("no pseudo terminal: \(String(cString: strerror(errno)))")
       return
     }
-    pid = spawn(on: slave)
-    let code = errno
+    var command = command
+    let isWalled = room?.isWalled ?? false
+    if !isWalled { command.environment[ChildKeeper.variable] = mark }
+    let result =
+      room?.spawn(command, in: slave, out: slave, err: slave, terminal: true)
+      ?? command.spawn(in: slave, out: slave, err: slave, terminal: true)
     Glibc.close(slave)
-    guard pid > 0 else {
+    switch result {
+    case .failure(let error):
       Glibc.close(master)
-      fail("can't run \(command.path): \(String(cString: strerror(code)))")
+      fail("can't run \(command.path): \(error.reason)")
       return
+    case .success(let started): pid = started
     }
-    node.children.watch(pid, mark: mark) { [weak self] status in self?.exited(status) }
+    node.children.watch(pid, mark: isWalled ? nil : "\(ChildKeeper.variable)=\(mark)") {
+      [weak self] end in self?.exited(end.status)
+    }
     descriptor = master
     do throws(LoopError) {
       stream = try Stream.adopt(on: node.loop, descriptor: master, handler: self)
@@ -57,19 +58,12 @@ final class PTYProgram: TerminalProgram, StreamHandler {
     }
   }
 
-  private func spawn(on slave: Int32) -> pid_t {
-    var arguments: [UnsafeMutablePointer<CChar>?] = command.arguments.map { strdup($0) }
-    arguments.append(nil)
-    var environment: [UnsafeMutablePointer<CChar>?] = command.environment.map {
-      strdup("\($0.key)=\($0.value)")
-    }
-    environment.append(strdup("\(ChildKeeper.variable)=\(mark)"))
-    environment.append(nil)
-    defer {
-      for pointer in arguments { free(pointer) }
-      for pointer in environment { free(pointer) }
-    }
-    return sp_spawn_on_pty(slave, command.path, arguments, environment, command.directory)
+  private func open(_ columns: Int, _ rows: Int) -> (Int32, Int32)? {
+    if let room { return room.openTerminal(columns: columns, rows: rows) }
+    var master: Int32 = -1
+    var slave: Int32 = -1
+    return sp_open_pty(&master, &slave, UInt16(clamping: columns), UInt16(clamping: rows)) == 0
+      ? (master, slave) : nil
   }
 
   private func fail(_ reason: String) {

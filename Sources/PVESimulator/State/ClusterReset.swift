@@ -4,7 +4,10 @@ extension Cluster {
   /// end. Credentials, certificates and keys stay, so clients needn't be told anything.
   func reset() {
     faults.clear(seed: configuration.faultSeed)
-    for guest in guests.values { guest.stop() }
+    for guest in guests.values {
+      guest.stop()
+      guest.insidesIfMade?.destroyed()
+    }
     for node in nodes { node.forgetTasks() }
     guests = [:]
     behaviour = configuration.behaviour

@@ -70,20 +70,28 @@ enum JSON: Sendable, Equatable {
   /// Appends a string in quotes.
   static func write(string: String, into out: inout [UInt8]) {
     out.append(UInt8(ascii: "\""))
-    // Most texts have nothing to escape and are copied in one go.
-    let isPlain =
-      string.utf8.withContiguousStorageIfAvailable { bytes in
-        guard bytes.allSatisfy({ $0 >= 32 && $0 != 34 && $0 != 92 && $0 != 127 }) else {
-          return false
+    var string = string
+    string.withUTF8 { bytes in
+      // Runs of ordinary characters go in one piece: answers may hold 32 MiB of a guest's output.
+      var from = 0
+      var at = 0
+      while at < bytes.count {
+        let c = bytes[at]
+        if c >= 32, c != 34, c != 92, c != 127 {
+          at += 1
+          continue
         }
-        out.append(contentsOf: bytes)
-        return true
-      } ?? false
-    if !isPlain { for c in string.utf8 { write(escaped: c, into: &out) } }
+        out.append(contentsOf: bytes[from..<at])
+        escape(c, into: &out)
+        at += 1
+        from = at
+      }
+      out.append(contentsOf: bytes[from...])
+    }
     out.append(UInt8(ascii: "\""))
   }
 
-  private static func write(escaped c: UInt8, into out: inout [UInt8]) {
+  private static func escape(_ c: UInt8, into out: inout [UInt8]) {
     switch c {
     case UInt8(ascii: "\""): out += "\\\"".utf8
     case UInt8(ascii: "\\"): out += "\\\\".utf8
