@@ -519,7 +519,7 @@ GET /access/users/{userid}/token/{tokenid}	1f	-	|(self group=User.Modify)	{comme
 POST /access/users/{userid}/token/{tokenid}	1f	p	|(self group=User.Modify)	{full-tokenid:s,info:{comment?:s,expire?:i,privsep?:b},value:s}	comment	s?	;	expire	@293	privsep	@4	tokenid	@137	userid	@26
 PUT /access/users/{userid}/token/{tokenid}	1f	p	|(self group=User.Modify)	{comment?:s,expire?:i,full-tokenid?:s,privsep?:b,value?:s}	comment	s?	;	delete	@16	expire	@293	privsep	@4	regenerate	@1	tokenid	@137	userid	@26
 PUT /access/users/{userid}/unlock-tfa	1e	p	group=User.Modify	b	userid	@26
-POST /access/vncticket	18	p	world+	-	authid	@181	path	@181	port	i?	;	privs	s	]64	%pve-priv-list	;	vncticket	s	;
+POST /access/vncticket	1a	p	world+	-	authid	@181	path	@181	port	i?	;	privs	s	]64	%pve-priv-list	;	vncticket	s	;
 GET /cluster	1f	-	all	[o]
 GET /cluster/acme	1f	-	all	[o]
 GET /cluster/acme/account	1f	p	all	[o]

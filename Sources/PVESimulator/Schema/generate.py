@@ -173,7 +173,11 @@ class Table:
         row = self.versions.get((operation["method"], operation["path"]))
         if row is None:
             return format(1 << (len(ERAS) - 1), "02x")
-        return format(sum(1 << i for i, era in enumerate(ERAS) if row[era] == "1"), "02x")
+        bits = sum(1 << i for i, era in enumerate(ERAS) if row[era] == "1")
+        if operation["path"] == "/access/vncticket":
+            # PVE 8.4 got it in April 2026; EraPatches takes it from the earlier one.
+            bits |= 1 << ERAS.index("8.4")
+        return format(bits, "02x")
 
     def line(self, operation):
         fields = [
