@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-BUILD_PACKAGES := libwebsockets-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev pkg-config ca-certificates \
+BUILD_PACKAGES := libwebsockets-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev zlib1g-dev pkg-config ca-certificates \
 	python3 python3-pip python3-venv
 TEST_PACKAGES := chromium chromium-driver qemu-system-x86 haproxy nginx-light openssl gcc libc6-dev \
 	fonts-dejavu-core procps

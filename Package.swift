@@ -24,6 +24,7 @@ let package = Package(
       providers: [.apt(["libwebsockets-dev"])]),
     .systemLibrary(
       name: "CLibcurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     // The C that Swift can't import: variadic calls, function-like macros, GNU-only calls.
     .target(name: "CSallyport", dependencies: ["CLibcurl", "COpenSSL"]),
@@ -43,7 +44,7 @@ let package = Package(
     .target(
       name: "PVESimulator",
       dependencies: [
-        "ConsoleProtocol", "EventLoop", "COpenSSL", "CSallyport",
+        "ConsoleProtocol", "EventLoop", "COpenSSL", "CSallyport", "CZlib",
         .product(name: "GRDB", package: "GRDB.swift"),
       ],
       exclude: ["Schema/generate.py"],
@@ -75,7 +76,9 @@ let package = Package(
       resources: [.copy("Fixtures")], swiftSettings: strict),
     .testTarget(
       name: "PVESimulatorTests",
-      dependencies: ["PVESimulator", "ProxmoxClient", "ConsoleProtocol", "COpenSSL", "CSallyport"],
+      dependencies: [
+        "PVESimulator", "ProxmoxClient", "ConsoleProtocol", "COpenSSL", "CSallyport", "CZlib",
+      ],
       swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["EventLoop", "ConsoleProtocol"],

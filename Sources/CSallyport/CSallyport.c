@@ -56,6 +56,19 @@ int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows) {
 
 int sp_accept(int fd) { return accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC); }
 
+int sp_peek(int fd) {
+  unsigned char first;
+  ssize_t count;
+  do count = recv(fd, &first, 1, MSG_PEEK);
+  while (count < 0 && errno == EINTR);
+  if (count == 1) return first;
+  return count < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? -1 : -2;
+}
+
+const void *sp_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count) {
+  return memmem(bytes, count, wanted, wanted_count);
+}
+
 int sp_stream_socket(int family) { return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
 
 int sp_stream_type(void) { return SOCK_STREAM; }

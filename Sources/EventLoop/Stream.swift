@@ -40,7 +40,7 @@ public protocol StreamHandler: AnyObject {
 /// Backpressure: ``write(_:)-(UnsafeRawBufferPointer)`` takes everything and queues what the kernel refuses; a caller
 /// that sees ``pendingBytes`` above zero stops its source until `streamDrained`.
 public final class Stream: Loop.Pollable {
-  private enum State { case connecting, handshaking, open, lingering, closed }
+  private enum State { case connecting, sniffing, handshaking, open, lingering, closed }
 
   /// The loop that owns it.
   public let loop: Loop
@@ -112,15 +112,19 @@ public final class Stream: Loop.Pollable {
 
   /// Takes over a descriptor (an accepted socket, a terminal, a pipe) and makes it non-blocking. With `tls` from
   /// ``TLSContext/server(certificatePEM:keyPEM:)`` the handshake is awaited, ten seconds at most.
+  /// - Parameter plainToo: a client that doesn't begin with a TLS handshake is served without TLS
+  ///   (``isEncrypted``).
   public static func adopt(
-    on loop: Loop, descriptor: Int32, tls: TLSContext? = nil, handler: any StreamHandler
+    on loop: Loop, descriptor: Int32, tls: TLSContext? = nil, plainToo: Bool = false,
+    handler: any StreamHandler
   ) throws(LoopError) -> Stream {
     let flags = fcntl(descriptor, F_GETFL)
     if flags >= 0 { _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) }
     sp_no_delay(descriptor)
     let stream = try Stream(
-      loop: loop, descriptor: descriptor, state: tls == nil ? .open : .handshaking, tls: tls,
-      serverName: nil, handler: handler)
+      loop: loop, descriptor: descriptor,
+      state: tls == nil ? .open : plainToo ? .sniffing : .handshaking, tls: tls, serverName: nil,
+      handler: handler)
     try stream.register(EPOLLIN.rawValue)
     if tls == nil {
       loop.later {
@@ -158,6 +162,9 @@ public final class Stream: Loop.Pollable {
 
   /// Whether bytes can flow.
   public var isOpen: Bool { state == .open }
+
+  /// Whether it is TLS.
+  public var isEncrypted: Bool { ssl != nil }
 
   /// The SHA-256 of the peer's certificate, with TLS.
   public var peerFingerprint: Fingerprint? { ssl.flatMap(TLSContext.fingerprint) }
@@ -217,6 +224,7 @@ public final class Stream: Loop.Pollable {
   func ready(_ events: UInt32) {
     switch state {
     case .connecting: connected()
+    case .sniffing: sniff()
     case .handshaking: handshake()
     case .open:
       if events & EPOLLOUT.rawValue != 0 { flush() }
@@ -240,6 +248,20 @@ public final class Stream: Loop.Pollable {
       state = .handshaking
       handshake()
     }
+  }
+
+  /// A TLS client's first byte is 22, the record type of a handshake.
+  private func sniff() {
+    let first = sp_peek(descriptor)
+    if first == -1 { return }
+    if first == 22 || first == -2 {
+      state = .handshaking
+      handshake()
+      return
+    }
+    if let ssl { SSL_free(ssl) }
+    ssl = nil
+    opened()
   }
 
   private func handshake() {

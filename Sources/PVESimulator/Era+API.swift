@@ -13,8 +13,17 @@ extension Era {
   /// bytes to one text.
   var formArrays: Bool { major >= 8 }
 
+  /// What becomes of them.
+  var formRepeats: Parameters.Repeats { formArrays ? .list : .joined }
+
   /// Whether JSON bodies may hold arrays (pve-http-server 5.0.2); before, lists were texts.
   var jsonArrays: Bool { major >= 8 }
+
+  /// Whether long answers are compressed with deflate too, for clients that don't take gzip (pve-http-server 5).
+  var compressesWithDeflate: Bool { major >= 8 }
+
+  /// The status of what goes wrong between the request's head and its handler (broken JSON, a bad websocket version).
+  var bodyFailureStatus: Int { major >= 8 ? 500 : 501 }
 
   // MARK: logins (libpve-access-control, pve-manager)
 

@@ -120,11 +120,11 @@ extension NodeTests {
           (
             "POST /api2/json/access/ticket \(start)Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             501,
-            "chunked transfer encoding not supported", "chunked transfer encoding not supported\n"
+            "chunked transfer encoding not supported", "chunked transfer encoding not supported"
           ),
           (
             "GET /api2/json/version \(start)Content-Length: 3\r\n\r\na=1", 501,
-            "Unexpected content for method 'GET'", "Unexpected content for method 'GET'\n"
+            "Unexpected content for method 'GET'", "Unexpected content for method 'GET'"
           ),
           (
             "POST /api2/json/access/ticket \(start)Content-Length: 600002\r\n\r\n", 501,
@@ -142,10 +142,14 @@ extension NodeTests {
             "'\"' expected, at character offset 1 (before \"(end of string)\") at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 934.\n"
           ),
           (
-            "GET /api2/yaml/version \(start)\r\n", 501, "no formatter for uri /api2/yaml/version",
-            "no formatter for uri /api2/yaml/version\n"
+            "GET /api2/yaml/version \(start)\r\n", 501, "no formatter for uri /version, yaml",
+            "no formatter for uri /version, yaml"
           ),
-          ("nonsense\r\n\r\n", 400, "bad request", "bad request\n"),
+          ("GET /api2 \(start)\r\n", 501, "no such uri", "no such uri"),
+          (
+            "GET /nothing \(start)\r\n", 501, "no such file '/nothing'", "no such file '/nothing'\n"
+          ),
+          ("nonsense\r\n\r\n", 400, "bad request", "bad request"),
         ]
         for (request, status, reason, body) in cases {
           let answer = try await pve.raw(request)

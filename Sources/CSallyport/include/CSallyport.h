@@ -56,6 +56,10 @@ int sp_set_window_size(int fd, unsigned short columns, unsigned short rows);
 int sp_get_window_size(int fd, unsigned short *columns, unsigned short *rows);
 /// accept4 with SOCK_NONBLOCK | SOCK_CLOEXEC.
 int sp_accept(int fd);
+/// The first byte that waits in a socket, which stays there; -1 where none has come yet, -2 at the end or on an error.
+int sp_peek(int fd);
+/// The first place of some bytes in others (memmem), or NULL.
+const void *sp_find(const void *bytes, size_t count, const void *wanted, size_t wanted_count);
 /// A stream socket with SOCK_NONBLOCK | SOCK_CLOEXEC.
 int sp_stream_socket(int family);
 /// SOCK_STREAM. Which C module owns the name depends on what was compiled first, so it is asked for here.

@@ -10,6 +10,8 @@ struct APICall {
   var parameters: Parameters
   /// Whether another node passed it on (`PVEDisableProxy`): it is not passed on again.
   var isForwarded = false
+  /// The file that came with it.
+  var upload: UploadedFile?
 }
 
 /// What a handler answers.

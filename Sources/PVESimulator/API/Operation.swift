@@ -47,6 +47,8 @@ struct Arguments {
   /// Who calls. Operations that need nobody get nil.
   var identity: Identity?
   var values: Parameters
+  /// The file that came with the call.
+  var upload: UploadedFile?
 
   /// The full auth id of the caller, or an empty text.
   var authID: String { identity?.authID ?? "" }
@@ -100,23 +102,23 @@ extension PVENode {
     if schema.forwarding != .never, let name = values["node"]?.text {
       switch try destination(name, isForwarded: call.isForwarded) {
       case .here: break
-      case .node(let other): return try other.run(route, schema, call.identity, values)
+      case .node(let other): return try other.run(route, schema, call, values)
       case .failed(let error, let delay):
         return .later { [loop] done in
           loop.schedule(after: delay) { done(.failure(error)) }
         }
       }
     }
-    return try run(route, schema, call.identity, values)
+    return try run(route, schema, call, values)
   }
 
   /// Validates and runs a call on this node.
   private func run(
-    _ route: Router.Route, _ schema: OperationSchema, _ identity: Identity?, _ given: Parameters
+    _ route: Router.Route, _ schema: OperationSchema, _ call: APICall, _ given: Parameters
   ) throws(APIError) -> APIResult {
     let values = Validation.normalized(given, schema, era)
     try Validation.check(values, against: schema)
-    let arguments = Arguments(identity: identity, values: values)
+    let arguments = Arguments(identity: call.identity, values: values, upload: call.upload)
     var result: APIResult
     if let handler = route.handler {
       result = try handler(self, arguments)

@@ -20,22 +20,21 @@ extension Connection {
   }
 
   /// Answers wrongly, or not at all; the request is not carried out.
-  func spoil(_ ending: RequestPlan.Ending, _ head: RequestHead) {
+  func spoil(_ ending: RequestPlan.Ending, _ request: ClientRequest) {
     guard let stream else { return }
     switch ending {
     case .status(let status, let message):
-      let address = APIAddress(head.path)
       if status == 401 || status >= 595 {
         respond(.bare(status, message))
-      } else if let formatter = address.flatMap({ Formatter($0.format) }) {
+      } else if let formatter = request.address.flatMap({ Formatter(rawValue: $0.format) }) {
         respond(
           status < 400
-            ? formatter.success(APIResult(.null))
+            ? formatter.success(APIResult(.null), request.subject)
             : formatter.failure(
-              APIError(status: status, message: message),
+              APIError(status: status, message: message), request.subject,
               hasMessages: node.era.errorBodiesHaveMessages))
       } else {
-        respond(.plain(status, message))
+        respond(.plain(status, message + "\n"))
       }
     case .hang:
       journal(status: 0, reason: ending.note)

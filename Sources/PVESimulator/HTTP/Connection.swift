@@ -2,12 +2,17 @@ import ConsoleProtocol
 import EventLoop
 
 /// One client's connection to the node: HTTP/1.1 with pveproxy's manners, then perhaps a websocket.
+///
+/// This file is the connection: its phases, its idle timer, what is read and written. What a request is and what
+/// comes of it is in `Connection+Requests.swift`.
 final class Connection: StreamHandler {
   enum Phase {
     /// Between requests or inside a head.
     case head
     /// The head is read, so many bytes of body are to come.
-    case body(RequestHead, Identity?, length: Int)
+    case body(ClientRequest, length: Int)
+    /// The head is read, and a file comes.
+    case upload(ClientRequest, UploadReader)
     /// A request is being dealt with; what arrives meanwhile waits.
     case busy
     /// A websocket.
@@ -16,37 +21,49 @@ final class Connection: StreamHandler {
     case deaf
   }
 
-  private static let methods: Set<String> = ["GET", "POST", "PUT", "DELETE"]
-  private static let requestsPerConnection = 100
+  /// Requests that a connection serves.
+  static let maximumRequests = 100
 
   unowned let node: PVENode
+  /// The pveproxy process that holds it.
+  let process: ProxyWorker
   let key: UInt64
   private(set) var stream: Stream?
   var phase: Phase = .head
-  private var queue = ByteQueue()
+  private(set) var queue = ByteQueue()
   private var parser = RequestHeadParser()
-  private var idle: LoopTimer?
-  private var served = 0
-  private var keepAlive = false
+  /// How many more requests may come; 0 when the next answer is the last.
+  var requestsLeft: Int
+  /// Of the request that is being dealt with.
+  var manner = ResponseWriter.Manner()
   var began: Duration = .zero
   var entry: Journal.Entry?
-  /// What the faults make of the request that is being dealt with.
+  /// What the faults make of it.
   var plan = RequestPlan()
   /// Its parameters, for what the journal must not repeat.
   var parameters = Parameters()
-  /// Which of pveproxy's three workers serves it.
-  let worker: Int
+  private(set) var served = 0
+  private var isAdvancing = false
+  private var idleSince: Duration?
+  private var idleTimer: LoopTimer?
+  /// What the client had not read at the idle timer's last look.
+  private var unread = 0
 
-  init(node: PVENode, key: UInt64) {
+  init(node: PVENode, process: ProxyWorker, key: UInt64) {
     self.node = node
+    self.process = process
     self.key = key
-    worker = Int(key % 3)
+    requestsLeft = process.keepsAlive ? Connection.maximumRequests : 0
   }
+
+  /// Which of pveproxy's workers serves it.
+  var worker: Int { process.index }
 
   /// Takes over an accepted socket.
   func start(descriptor: Int32, tls: TLSContext) throws(LoopError) {
-    stream = try Stream.adopt(on: node.loop, descriptor: descriptor, tls: tls, handler: self)
-    armIdle()
+    stream = try Stream.adopt(
+      on: node.loop, descriptor: descriptor, tls: tls, plainToo: true, handler: self)
+    watchIdleness()
   }
 
   /// Ends the connection as a dying worker process does.
@@ -67,252 +84,111 @@ final class Connection: StreamHandler {
     case .busy:
       // A client that pipelines without end is stopped by the read buffer's size, as pveproxy's is.
       queue.append(UnsafeRawBufferPointer(bytes))
-      if queue.count > RequestHeadParser.maximumLine { stream.pauseReading() }
+      if queue.count > readBuffer { stream.pauseReading() }
     case .head, .body:
       queue.append(UnsafeRawBufferPointer(bytes))
-      armIdle()
+      watchIdleness()
       advance()
+    case .upload(let request, let reader):
+      watchIdleness()
+      proceed(request, reader, UnsafeRawBufferPointer(bytes))
     }
   }
 
   func streamDrained(_ stream: Stream) {
     if case .relay(let relay) = phase { relay.drained() }
+    if idleSince != nil { watchIdleness() }
   }
 
   func streamClosed(_ stream: Stream, _ end: StreamEnd) {
     if case .relay(let relay) = phase { relay.connectionClosed() }
     phase = .deaf
-    idle?.cancel()
+    idleTimer?.cancel()
     self.stream = nil
     node.connectionClosed(key)
   }
 
-  private func armIdle() {
-    idle?.cancel()
-    idle = node.loop.schedule(after: node.timings.idleTimeout) { [weak self] in
-      self?.stream?.close()
+  /// The size of pveproxy's read buffer: a whole body and its head fit.
+  var readBuffer: Int { node.era.maximumBody + 8 * 1024 }
+
+  // MARK: idleness
+
+  /// From now on, nothing may come or go for five seconds at most. One timer serves the connection's life: it is
+  /// set anew when it finds that something has happened since.
+  func watchIdleness() {
+    idleSince = node.loop.now
+    if idleTimer == nil { armIdleTimer(node.timings.idleTimeout) }
+  }
+
+  /// While a request is dealt with, no time runs.
+  func ignoreIdleness() { idleSince = nil }
+
+  private func armIdleTimer(_ delay: Duration) {
+    idleTimer = node.loop.schedule(after: delay) { [weak self] in self?.idleTimerFired() }
+  }
+
+  private func idleTimerFired() {
+    idleTimer = nil
+    guard let idleSince, let stream else { return }
+    guard stream.pendingBytes == 0 || stream.pendingBytes == unread else {
+      // A slow reader is not an idle one.
+      unread = stream.pendingBytes
+      watchIdleness()
+      return
+    }
+    let left = idleSince + node.timings.idleTimeout - node.loop.now
+    if left > .zero {
+      armIdleTimer(left)
+    } else {
+      stream.close()
     }
   }
 
-  // MARK: requests
+  // MARK: reading
 
   private func advance() {
+    guard !isAdvancing else { return }
+    isAdvancing = true
+    defer { isAdvancing = false }
     while true {
       switch phase {
       case .head:
         switch parser.parse(&queue) {
-        case .needsMore: return
-        case .stuck:
-          // The idle timer, armed by the last bytes that counted, ends it.
-          phase = .deaf
+        case .needsMore:
+          if queue.count > readBuffer { stream?.close() }
           return
-        case .refused(let status, let reason):
-          begin(RequestHead(method: "?", target: "?", minorVersion: 1))
-          respond(.plain(status, reason))
+        case .stuck:
+          // The idle timer, set by the last bytes that counted, ends it.
+          phase = .deaf
+          queue.removeAll()
+          return
+        case .refused(let status, let reason): refuse(status, reason)
         case .complete(let head): dispatch(head)
         }
-      case .body(let head, let identity, let length):
+      case .body(let request, let length):
         guard queue.count >= length else { return }
         let body = queue.removeFirst(length)
         phase = .busy
-        handle(head, identity, body)
+        handle(request, body)
+      case .upload(let request, let reader):
+        guard !queue.isEmpty else { return }
+        let bytes = queue.removeFirst(queue.count)
+        bytes.withUnsafeBytes { proceed(request, reader, $0) }
       case .busy, .relay, .deaf: return
       }
     }
   }
 
-  private func begin(_ head: RequestHead) {
-    began = node.loop.now
-    served += 1
-    let connection = head.header("connection")?.lowercased() ?? ""
-    keepAlive =
-      served < Connection.requestsPerConnection && !connection.contains("close")
-      && (head.minorVersion >= 1 || connection.contains("keep-alive"))
-    plan = RequestPlan()
-    parameters = Parameters(form: head.query.utf8)
-    // Whoever steers the simulator doesn't leave traces in what the others did.
-    guard !ControlDesk.owns(head.rawPath) else {
-      entry = nil
-      return
-    }
-    var entry = Journal.Entry(time: node.clock.now, method: head.method, path: head.path)
-    entry.node = node.name
-    entry.connection = Int(key)
-    entry.request = served
-    self.entry = entry
-  }
+  /// What came behind the request that is being dealt with.
+  func takeQueued() -> [UInt8] { queue.removeFirst(queue.count) }
 
-  /// What pveproxy checks before the body is read.
-  private func dispatch(_ head: RequestHead) {
-    begin(head)
-    phase = .busy
-    idle?.cancel()
-    guard Connection.methods.contains(head.method) else {
-      respond(.bare(501, "method '\(head.method)' not available"))
-      return
-    }
-    if let encoding = head.header("transfer-encoding") {
-      respond(
-        .plain(
-          501,
-          encoding.lowercased() == "chunked"
-            ? "chunked transfer encoding not supported"
-            : "Unknown transfer encoding '\(encoding)'"))
-      return
-    }
-    var identity: Identity?
-    var refusal: Authenticator.Refusal?
-    if let address = APIAddress(head.path) {
-      do throws(Authenticator.Refusal) {
-        identity = try node.authenticator.identify(head, path: address.path, access: node.access)
-      } catch {
-        refusal = error
-      }
-    }
-    entry?.user = identity?.authID
-    guard let plan = drawFaults(head, identity) else {
-      journal(status: 0, reason: "the worker died (fault)")
-      return
-    }
-    self.plan = plan
-    if plan.ticketHasExpired { refusal = Authenticator.Refusal(reason: "Authentication failed!") }
-    if let refusal, plan.ending?.isCarriedOut ?? true {
-      respond(.bare(401, refusal.reason))
-      return
-    }
-    let text = head.header("content-length") ?? "0"
-    guard let length = Int(text), length >= 0 else {
-      respond(.plain(400, "bad request"))
-      return
-    }
-    guard length > 0 else {
-      handle(head, identity, [])
-      return
-    }
-    guard head.method == "POST" || head.method == "PUT" else {
-      respond(.plain(501, "Unexpected content for method '\(head.method)'"))
-      return
-    }
-    guard length <= node.era.maximumBody else {
-      respond(
-        Response(status: 501, reason: "for data too large", body: Array("for data too large".utf8)))
-      return
-    }
-    if let type = head.header("content-type"), BodyKind(type) == nil {
-      respond(
-        Response(
-          status: 506, reason: "upload 'Content-Type '\(type)' not implemented",
-          body: Array("upload 'Content-Type '\(type)' not implemented".utf8)))
-      return
-    }
-    phase = .body(head, identity, length: length)
-    armIdle()
-  }
+  // MARK: writing
 
-  private enum BodyKind {
-    case form, json
-    init?(_ contentType: String) {
-      let word = contentType.prefix { $0 != ";" && $0 != " " }.lowercased()
-      switch word {
-      case "application/x-www-form-urlencoded": self = .form
-      case "application/json": self = .json
-      default: return nil
-      }
-    }
-  }
-
-  private func handle(_ head: RequestHead, _ identity: Identity?, _ body: [UInt8]) {
-    idle?.cancel()
-    if ControlDesk.owns(head.rawPath) {
-      respond(node.cluster.control.answer(head, body))
-      return
-    }
-    entry?.bytesIn = body.count
-    var parameters = Parameters()
-    if !body.isEmpty {
-      if let type = head.header("content-type"), BodyKind(type) == .json {
-        do throws(JSONReader.Malformed) {
-          parameters = try Parameters(json: body)
-        } catch {
-          respond(
-            .plain(
-              500, "\(error.message) at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 934."))
-          return
-        }
-      } else {
-        parameters = Parameters(form: body)
-      }
-    }
-    parameters = parameters.overridden(by: Parameters(form: head.query.utf8))
-    self.parameters = parameters
-    let delay = node.behaviour.latency + plan.delay
-    if delay > .zero {
-      node.loop.schedule(after: delay) { [weak self] in
-        self?.answer(head, identity, parameters)
-      }
-    } else {
-      answer(head, identity, parameters)
-    }
-  }
-
-  private func answer(_ head: RequestHead, _ identity: Identity?, _ parameters: Parameters) {
-    guard stream != nil else { return }
-    if let ending = plan.ending, !ending.isCarriedOut {
-      spoil(ending, head)
-      return
-    }
-    if let failure = node.behaviour.failEverything {
-      respond(.plain(failure.status, failure.message))
-      return
-    }
-    guard let address = APIAddress(head.path) else {
-      respond(
-        head.path == "/" && head.method == "GET" ? node.frontPage : node.noSuchFile(head.path))
-      return
-    }
-    guard let formatter = Formatter(address.format) else {
-      respond(.plain(501, "no formatter for uri \(head.path)"))
-      return
-    }
-    let call = APICall(
-      method: head.method, path: address.path, identity: identity, parameters: parameters,
-      isForwarded: head.header("pvedisableproxy") != nil)
-    do throws(APIError) {
-      finish(head, formatter, .success(try node.perform(call)))
-    } catch {
-      finish(head, formatter, .failure(error))
-    }
-  }
-
-  /// Answers with what a call came to, when it has come to something.
-  private func finish(
-    _ head: RequestHead, _ formatter: Formatter, _ outcome: Result<APIResult, APIError>
-  ) {
-    guard stream != nil else { return }
-    switch outcome {
-    case .success(let result):
-      if let later = result.later {
-        later { [weak self] in self?.finish(head, formatter, $0) }
-      } else if head.method == "GET", let protocolName = head.header("upgrade"),
-        let dial = result.dial
-      {
-        upgrade(head, to: protocolName, dial: dial)
-      } else {
-        respond(formatter.success(result))
-      }
-    case .failure(let error):
-      respond(
-        error.isBare
-          ? .bare(error.status, error.message)
-          : formatter.failure(error, hasMessages: node.era.errorBodiesHaveMessages))
-    }
-  }
-
-  /// Sends an answer: a 401 no sooner than three seconds after the request began.
+  /// Sends an answer: what is delayed no sooner than three seconds after the request began.
   func respond(_ response: Response) {
     phase = .busy
-    idle?.cancel()
-    guard response.status == 401 else {
+    ignoreIdleness()
+    guard response.isDelayed else {
       send(response)
       return
     }
@@ -325,7 +201,7 @@ final class Connection: StreamHandler {
     if let store = node.cluster.store, store.isDirty {
       store.whenCommitted { [weak self] failure in
         self?.transmit(
-          failure.map { .plain(500, "unable to save the cluster's state - \($0)") } ?? response)
+          failure.map { .plain(500, "unable to save the cluster's state - \($0)\n") } ?? response)
       }
     } else {
       transmit(response)
@@ -334,25 +210,31 @@ final class Connection: StreamHandler {
 
   private func transmit(_ response: Response) {
     guard let stream else { return }
-    let stays = keepAlive && response.status < 400 && plan.ending == nil
-    let bytes = response.serialized(keepAlive: stays, now: node.clock.now)
-    if let ending = plan.ending, ending.isCarriedOut {
-      cut(bytes, ending)
-      return
+    if response.status >= 400 || process.isRetired || plan.ending != nil { requestsLeft = 0 }
+    manner.keepsAlive = requestsLeft > 0
+    let stays = manner.keepsAlive && stream.isEncrypted
+    node.writer.write(response, manner, now: node.clock.now) { bytes in
+      if let ending = plan.ending, ending.isCarriedOut {
+        cut(Array(bytes), ending)
+      } else {
+        journal(status: response.status, reason: response.reason, bytes: bytes.count)
+        stream.write(bytes)
+      }
     }
-    journal(status: response.status, reason: response.reason, bytes: bytes.count)
-    stream.write(bytes)
+    watchIdleness()
     guard stays else {
+      if case .deaf = phase { return }
       phase = .deaf
       stream.closeAfterFlush()
       return
     }
     phase = .head
     stream.resumeReading()
-    armIdle()
-    // Not from here: `advance` may be the caller.
-    node.loop.schedule(after: .zero) { [weak self] in self?.advance() }
+    advance()
   }
+
+  /// Notes that a request begins.
+  func count() { served += 1 }
 
   /// Adds the request to the journal, once; gives its number.
   @discardableResult
@@ -368,73 +250,16 @@ final class Connection: StreamHandler {
     return node.journal.add(entry)
   }
 
-  // MARK: websocket
+  /// Writes bytes as they are and closes.
+  func sendLast(_ bytes: [UInt8]) {
+    phase = .deaf
+    stream?.write(bytes)
+    stream?.closeAfterFlush()
+  }
 
-  private func upgrade(_ head: RequestHead, to protocolName: String, dial: DialTarget) {
-    func refuse(_ text: String) -> Response {
-      Response(status: 500, reason: text, body: Array((text + "\n").utf8))
-    }
-    guard protocolName.lowercased() == "websocket" else {
-      respond(refuse("unable to upgrade to protocol '\(protocolName)'"))
-      return
-    }
-    guard let key = head.header("sec-websocket-key"), !key.isEmpty else {
-      respond(refuse("missing websocket-key"))
-      return
-    }
-    let version = head.header("sec-websocket-version") ?? ""
-    guard version == "13" else {
-      respond(refuse("unsupported websocket-version '\(version)'"))
-      return
-    }
-    guard let stream else { return }
-    switch plan.console?.dial ?? node.behaviour.dialFault {
-    case .neverAnswers:
-      journal(status: 0, reason: "never answered (fault)")
-      return
-    case .answersGarbage:
-      journal(status: 0, reason: "garbage (fault)")
-      phase = .deaf
-      stream.write(randomBytes(64).map { $0 | 0x80 })
-      stream.closeAfterFlush()
-      return
-    case .closesMidHandshake:
-      journal(status: 101, reason: "cut (fault)")
-      phase = .deaf
-      stream.write(Array("HTTP/1.1 101 Switching Protocols\r\nUpgrade: webso".utf8))
-      stream.closeAfterFlush()
-      return
-    case .none, .silentAfterUpgrade: break
-    }
-    let relay = WebsocketRelay(stream: stream, node: node, worker: worker, plan: plan.console)
-    guard node.dial(dial, relay) else {
-      journal(status: 0, reason: "nobody listens on \(dial)")
-      if plan.console?.deadPort ?? node.behaviour.deadPort == .killWorker {
-        node.killWorker(worker)
-      }
-      // Otherwise there is no answer, ever; the client has to give up by itself.
-      return
-    }
-    var text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
-    let accept = base64(sha1(Array((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").utf8)))
-    text += "Sec-WebSocket-Accept: \(accept)\r\n"
-    if let protocols = head.header("sec-websocket-protocol") {
-      text += "Sec-WebSocket-Protocol: \(protocols)\r\n"
-    }
-    let answer = Array((text + "\r\n").utf8)
-    if let ending = plan.ending {
-      cut(answer, ending)
-      relay.connectionClosed()
-      return
-    }
-    relay.journaled = journal(status: 101, reason: "Switching Protocols", bytes: answer.count)
-    stream.write(answer)
-    phase = .relay(relay)
-    relay.start()
-    if !queue.isEmpty {
-      // Bytes that came right behind the handshake are kept.
-      var early = queue.removeFirst(queue.count)
-      early.withUnsafeMutableBytes { relay.received($0) }
-    }
+  /// Ends the connection without another word.
+  func cut() {
+    phase = .deaf
+    stream?.close()
   }
 }

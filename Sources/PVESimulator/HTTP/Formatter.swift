@@ -1,62 +1,93 @@
-/// Where a path points inside the API: `/api2/json/nodes` is `/nodes` in the format `json`.
-struct APIAddress {
-  /// `json`, `extjs` …
-  var format: String
-  /// Starts with a slash, has none at its end.
-  var path: String
+/// Writes results and errors in one of pveproxy's formats: `/api2/json`, `/api2/extjs` …
+enum Formatter: String {
+  case json, extjs, htmljs, html, spiceconfig, png
 
-  /// Nil for a path outside the API.
-  init?(_ path: String) {
-    guard path.hasPrefix("/api2/") else { return nil }
-    let rest = path.dropFirst(6)
-    format = String(rest.prefix { $0 != "/" })
-    let parts = rest.dropFirst(format.count).split(separator: "/")
-    self.path = "/" + parts.joined(separator: "/")
-  }
-}
-
-/// Writes results and errors as `/api2/json` and `/api2/extjs` do.
-enum Formatter {
-  case json
-  case extjs
-
-  init?(_ name: String) {
-    switch name {
-    case "json": self = .json
-    case "extjs": self = .extjs
-    default: return nil
-    }
+  /// What an answer is about; pages show it.
+  struct Subject {
+    var method: String
+    /// Relative to the API.
+    var path: String
   }
 
-  func success(_ result: APIResult) -> Response {
+  /// A result.
+  func success(_ result: APIResult, _ subject: Subject) -> Response {
     var members: [JSON.Member] = [.init(key: "data", value: result.data)]
-    if let total = result.total { members.append(.init(key: "total", value: .int(total))) }
-    if self == .extjs { members.append(.init(key: "success", value: 1)) }
-    return Response(
-      status: 200, reason: "OK", body: JSON.object(members).bytes, contentType: Response.json,
-      isRelayed: result.isRelayed)
+    // Perl leaves out what is not true.
+    if let total = result.total, total != 0 {
+      members.append(.init(key: "total", value: .int(total)))
+    }
+    if self == .extjs || self == .htmljs { members.append(.init(key: "success", value: 1)) }
+    var response = Response(status: 200, reason: "OK", isRelayed: result.isRelayed)
+    switch self {
+    case .json, .extjs, .htmljs: write(.object(members), into: &response)
+    case .html: Page.show(result, subject, into: &response)
+    case .spiceconfig:
+      response.body = Formatter.viewerFile(result.data)
+      response.contentType = "application/x-virt-viewer;charset=UTF-8"
+    case .png:
+      response.body = result.image
+      response.contentType = "image/png"
+      response.isCompressible = false
+    }
+    return response
   }
 
-  func failure(_ error: APIError, hasMessages: Bool) -> Response {
+  /// An error.
+  func failure(_ error: APIError, _ subject: Subject, hasMessages: Bool) -> Response {
     // Messages from `die` end with a newline; the router's own don't.
     let message = error.message + (error.isRouters ? "" : "\n")
+    let wraps = self == .extjs || self == .htmljs
     var members: [JSON.Member] = [.init(key: "data", value: .null)]
     if !error.fields.isEmpty {
       let fields = error.fields.map { JSON.Member(key: $0.name, value: .string($0.text)) }
       members.append(.init(key: "errors", value: .object(fields)))
     }
-    if hasMessages || self == .extjs {
+    if wraps || (self == .json && hasMessages) {
       members.append(.init(key: "message", value: .string(message)))
     }
-    if self == .extjs {
+    if wraps {
       members.append(.init(key: "success", value: 0))
       members.append(.init(key: "status", value: .int(error.status)))
     }
-    // extjs wraps everything in a 200, except that a refused login stays a 401.
-    let wrapped = self == .extjs && error.status != 401
-    return Response(
-      status: wrapped ? 200 : error.status, reason: wrapped ? "OK" : error.message,
-      body: JSON.object(members).bytes,
-      contentType: Response.json)
+    var response = Response(
+      status: wraps ? 200 : error.status, reason: wraps ? "OK" : error.message)
+    response.isDelayed = error.status == 401
+    switch self {
+    case .json, .extjs, .htmljs: write(.object(members), into: &response)
+    case .html: Page.show(error, .object(members), subject, into: &response)
+    case .spiceconfig: response.contentType = "application/x-virt-viewer;charset=UTF-8"
+    case .png: response.contentType = "image/png"
+    }
+    return response
+  }
+
+  private func write(_ json: JSON, into response: inout Response) {
+    if self == .htmljs {
+      // For forms in hidden frames: the same, so that a browser takes it for text.
+      response.body = Array(Page.escaped(json.text).utf8)
+      response.contentType = Response.html
+    } else {
+      response.body = json.bytes
+      response.contentType = Response.json
+    }
+  }
+
+  /// What the viewer of a SPICE console is started with.
+  private static func viewerFile(_ data: JSON) -> [UInt8] {
+    guard case .object(let members) = data else { return [] }
+    var text = "[virt-viewer]\n"
+    for member in members where member.value != .null {
+      let value = if case .string(let s) = member.value { s } else { member.value.text }
+      text += "\(member.key)=\(value)\n"
+    }
+    return Array(text.utf8)
+  }
+}
+
+extension APIResult {
+  /// A graph's picture: bytes in the member `image`, one character each.
+  fileprivate var image: [UInt8] {
+    guard case .string(let text)? = data["image"], data["filename"] != nil else { return [] }
+    return text.unicodeScalars.map { UInt8(truncatingIfNeeded: $0.value) }
   }
 }

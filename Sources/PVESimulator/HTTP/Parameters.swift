@@ -3,6 +3,7 @@ enum ParameterValue: Sendable, Equatable {
   case text(String)
   case list([ParameterValue])
   case object(JSON)
+  /// There without a value: a form's key without `=`, or JSON's null.
   case null
 
   /// The text, where it is one.
@@ -25,62 +26,123 @@ enum ParameterValue: Sendable, Equatable {
 
 /// A request's parameters in order of arrival.
 struct Parameters: Sendable, Equatable {
-  private(set) var pairs: [(name: String, value: ParameterValue)] = []
+  /// A name and its value.
+  typealias Pair = (name: String, value: ParameterValue)
 
-  /// A parameter's value.
-  subscript(name: String) -> ParameterValue? { pairs.first { $0.name == name }?.value }
-
-  /// All names.
-  var names: [String] { pairs.map(\.name) }
-
-  /// Sets a value, in the place of one of the same name.
-  mutating func set(_ name: String, _ value: ParameterValue) {
-    if let i = pairs.firstIndex(where: { $0.name == name }) {
-      pairs[i].value = value
-    } else {
-      pairs.append((name, value))
-    }
-  }
-
-  /// Adds a value; the second of a name makes a list of both.
-  mutating func add(_ name: String, _ value: String) {
-    guard let i = pairs.firstIndex(where: { $0.name == name }) else {
-      pairs.append((name, .text(value)))
-      return
-    }
-    switch pairs[i].value {
-    case .list(let items): pairs[i].value = .list(items + [.text(value)])
-    case let first: pairs[i].value = .list([first, .text(value)])
-    }
-  }
-
-  /// Reads a form or a query: pairs split at `&` and `;`, `+` is a space, UTF-8.
-  init(form: some Sequence<UInt8>) {
-    for pair in Array(form).split(whereSeparator: { $0 == 38 || $0 == 59 }) {
-      let halves = pair.split(separator: 61, maxSplits: 1, omittingEmptySubsequences: false)
-      guard let first = halves.first, !first.isEmpty else { continue }
-      add(
-        percentDecoded(first, plusIsSpace: true),
-        halves.count > 1 ? percentDecoded(halves[1], plusIsSpace: true) : "")
-    }
-  }
-
-  /// Reads a JSON object.
-  init(json: [UInt8]) throws(JSONReader.Malformed) {
-    guard case .object(let members) = try JSONReader.read(json) else {
-      throw JSONReader.Malformed(message: "JSON body is not an object")
-    }
-    for member in members { set(member.key, ParameterValue(member.value)) }
-  }
+  private(set) var pairs: [Pair] = []
+  /// Places by name, once there are so many that searching would take long: half a megabyte holds a hundred
+  /// thousand names.
+  private var places: [String: Int]?
+  private static let searched = 16
 
   /// No parameters.
   init() {}
 
+  /// A parameter's value.
+  subscript(name: String) -> ParameterValue? { place(of: name).map { pairs[$0].value } }
+
+  /// All names.
+  var names: [String] { pairs.map(\.name) }
+
+  /// Whether there is none.
+  var isEmpty: Bool { pairs.isEmpty }
+
+  private func place(of name: String) -> Int? {
+    if let places { return places[name] }
+    return pairs.firstIndex { $0.name == name }
+  }
+
+  private mutating func append(_ name: String, _ value: ParameterValue) {
+    pairs.append((name, value))
+    if places != nil {
+      places?[name] = pairs.count - 1
+    } else if pairs.count > Parameters.searched {
+      places = Dictionary(
+        pairs.indices.map { (pairs[$0].name, $0) }, uniquingKeysWith: { a, _ in a })
+    }
+  }
+
+  /// Sets a value, in the place of one of the same name.
+  mutating func set(_ name: String, _ value: ParameterValue) {
+    if let i = place(of: name) {
+      pairs[i].value = value
+    } else {
+      append(name, value)
+    }
+  }
+
+  /// Takes a parameter away.
+  mutating func remove(_ name: String) {
+    guard place(of: name) != nil else { return }
+    pairs.removeAll { $0.name == name }
+    places = nil
+  }
+
+  /// What a name that comes again makes of the values.
+  enum Repeats: Sendable {
+    /// An array of them (PVE 8 and 9).
+    case list
+    /// One text, with NUL bytes between them (PVE 7).
+    case joined
+  }
+
+  /// Reads a form or a query as pveproxy does: pairs split at `&` and `;`, the value goes up to a second `=`, `+` is
+  /// a space, values are UTF-8 and names bytes; a pair of nothing has the empty name, except at the end.
+  init(form: some Sequence<UInt8>, repeats: Repeats = .list) {
+    let bytes = Array(form)
+    var pieces = bytes.split(omittingEmptySubsequences: false) { $0 == 38 || $0 == 59 }
+    while pieces.last?.isEmpty == true { pieces.removeLast() }
+    // Each name's values since it last came without one.
+    var values: [[String]] = []
+    for piece in pieces {
+      let name = piece.prefix { $0 != 61 }
+      let key = latin1Decoded(name, plusIsSpace: true)
+      let place: Int
+      if let known = self.place(of: key) {
+        place = known
+      } else {
+        place = pairs.count
+        append(key, .null)
+        values.append([])
+      }
+      if name.count < piece.count {
+        let value = piece[name.endIndex...].dropFirst().prefix { $0 != 61 }
+        values[place].append(percentDecoded(value, plusIsSpace: true))
+      } else {
+        values[place] = []
+      }
+    }
+    for (place, texts) in values.enumerated() {
+      guard let first = texts.first else { continue }
+      if texts.count == 1 {
+        pairs[place].value = .text(first)
+      } else {
+        pairs[place].value =
+          repeats == .list ? .list(texts.map { .text($0) }) : .text(texts.joined(separator: "\0"))
+      }
+    }
+  }
+
+  /// Reads a JSON object; null counts as no parameters.
+  init(json: [UInt8]) throws(JSONReader.Malformed) {
+    switch try JSONReader.read(json) {
+    case .null: break
+    case .object(let members):
+      for member in members { set(member.key, ParameterValue(member.value)) }
+    case .array, .bool: throw JSONReader.Malformed(message: "Not a HASH reference")
+    case let scalar:
+      let shown = if case .string(let text) = scalar { text } else { scalar.text }
+      throw JSONReader.Malformed(
+        message:
+          "Can't use string (\"\(shown.prefix(32))\") as a HASH ref while \"strict refs\" in use")
+    }
+  }
+
   /// The other's parameters win; `_dc`, the browser's cache buster, is dropped.
   func overridden(by other: Parameters) -> Parameters {
-    var out = self
-    for pair in other.pairs { out.set(pair.name, pair.value) }
-    out.pairs.removeAll { $0.name == "_dc" }
+    var out = isEmpty ? other : self
+    if !isEmpty { for pair in other.pairs { out.set(pair.name, pair.value) } }
+    out.remove("_dc")
     return out
   }
 

@@ -2,20 +2,42 @@
 struct Response {
   /// HTTP status.
   var status: Int
-  /// Reason phrase: PVE puts the error message there, its first line.
+  /// Reason phrase: PVE puts the error message there; only its first line is sent.
   var reason: String
-  /// The body; nil for none at all (no `Content-Length`, as pveproxy's own errors have it).
+  /// The body; nil or empty for none at all (then there is no `Content-Length`).
   var body: [UInt8]?
   /// `Content-Type`, where there is one.
   var contentType: String?
   /// Whether the privileged daemon made it: such answers carry two `Connection` headers.
   var isRelayed = false
+  /// Whether it may be compressed.
+  var isCompressible = true
+  /// Whether it comes no sooner than three seconds after the request: every 401, and what a 401 is wrapped in.
+  var isDelayed = false
+  /// `Location`, where it is a redirection.
+  var location: String?
+  /// `Set-Cookie`, where it is a login by a page.
+  var cookie: String?
+
+  init(
+    status: Int, reason: String, body: [UInt8]? = nil, contentType: String? = nil,
+    isRelayed: Bool = false
+  ) {
+    self.status = status
+    self.reason = reason
+    self.body = body
+    self.contentType = contentType
+    self.isRelayed = isRelayed
+    isDelayed = status == 401
+  }
 
   static let json = "application/json;charset=UTF-8"
+  static let html = "text/html;charset=UTF-8"
 
-  /// What pveproxy itself refuses: the bare message as body, without a type.
+  /// What pveproxy itself refuses: the bare message as body, without a type. Messages that Perl died with end with
+  /// a newline.
   static func plain(_ status: Int, _ message: String) -> Response {
-    Response(status: status, reason: message, body: Array((message + "\n").utf8))
+    Response(status: status, reason: message, body: Array(message.utf8))
   }
 
   /// A refusal with nothing but its reason phrase.
@@ -23,21 +45,10 @@ struct Response {
     Response(status: status, reason: reason)
   }
 
-  /// The bytes on the wire, headers in the order in which Perl's HTTP::Headers writes them.
-  func serialized(keepAlive: Bool, now: Int) -> [UInt8] {
-    let date = httpDate(now)
-    let phrase = reason.prefix { $0 != "\n" && $0 != "\r" }
-    var text = "HTTP/1.1 \(status) \(phrase)\r\nCache-Control: max-age=0\r\n"
-    if keepAlive {
-      if isRelayed { text += "Connection: close\r\n" }
-      text += "Connection: Keep-Alive\r\n"
-    } else {
-      text += "Connection: close\r\n"
-    }
-    text += "Date: \(date)\r\nPragma: no-cache\r\nServer: pve-api-daemon/3.0\r\n"
-    if let body { text += "Content-Length: \(body.count)\r\n" }
-    if let contentType { text += "Content-Type: \(contentType)\r\n" }
-    text += "Expires: \(date)\r\n\r\n"
-    return Array(text.utf8) + (body ?? [])
+  /// Sends the client elsewhere.
+  static func moved(_ status: Int, _ reason: String, to location: String) -> Response {
+    var response = Response.bare(status, reason)
+    response.location = location
+    return response
   }
 }

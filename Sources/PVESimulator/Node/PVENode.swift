@@ -29,6 +29,10 @@ final class PVENode {
   /// Whether clients and other nodes reach it.
   private(set) var reachability = Reachability.up
 
+  /// What makes its answers' bytes.
+  let writer = ResponseWriter()
+  /// Its pveproxy's processes.
+  let proxies = ProxyWorkers()
   private var tls: TLSContext
   private let originalCertificates: (set: CertificateSet, tls: TLSContext)
   private var listener: Listener?
@@ -39,6 +43,8 @@ final class PVENode {
   private var isShutDown = false
   /// Connections that a hanging node took and never looks at.
   private var held: [Int32] = []
+  /// Connections for which no worker had room yet.
+  private var waiting: [Int32] = []
 
   init(cluster: Cluster, name: String, certificates: CertificateSet, tls: TLSContext, port: Int) {
     self.cluster = cluster
@@ -104,13 +110,22 @@ final class PVENode {
       held.append(descriptor)
       return
     }
+    serve(descriptor)
+  }
+
+  private func serve(_ descriptor: Int32) {
+    guard let process = proxies.take() else {
+      // Every worker has as many connections as it takes: this one waits as in the kernel's queue.
+      waiting.append(descriptor)
+      return
+    }
     nextConnection += 1
-    let connection = Connection(node: self, key: nextConnection)
+    let connection = Connection(node: self, process: process, key: nextConnection)
     connections[nextConnection] = connection
     do throws(LoopError) {
       try connection.start(descriptor: descriptor, tls: tls)
     } catch {
-      connections[nextConnection] = nil
+      connectionClosed(nextConnection)
     }
   }
 
@@ -118,15 +133,20 @@ final class PVENode {
   func set(_ wanted: Reachability) {
     guard wanted != reachability else { return }
     reachability = wanted
-    for descriptor in held { close(descriptor) }
+    for descriptor in held + waiting { close(descriptor) }
     held = []
+    waiting = []
     if wanted == .refused { closeDoor() } else { openDoor() }
     guard wanted != .up else { return }
     killAllConnections()
     for worker in workers.values { worker.terminate() }
   }
 
-  func connectionClosed(_ key: UInt64) { connections[key] = nil }
+  func connectionClosed(_ key: UInt64) {
+    guard let connection = connections.removeValue(forKey: key) else { return }
+    proxies.release(connection.process)
+    if !waiting.isEmpty { serve(waiting.removeFirst()) }
+  }
 
   /// How many clients are connected.
   var connectionCount: Int { connections.count }
@@ -221,8 +241,9 @@ final class PVENode {
     if reserved >= 0 { close(reserved) }
     reserved = -1
     killAllConnections()
-    for descriptor in held { close(descriptor) }
+    for descriptor in held + waiting { close(descriptor) }
     held = []
+    waiting = []
     for worker in workers.values { worker.terminate() }
     for guest in guests.values where guest.node === self { guest.stop() }
     toolsIfMade?.close()
@@ -258,21 +279,4 @@ final class PVENode {
     }
     return guest
   }
-
-  // MARK: outside of the API
-
-  /// `GET /`.
-  var frontPage: Response {
-    let text = """
-      <!DOCTYPE html><html><head><title>\(name) - Proxmox Virtual Environment (simulated)</title></head>
-      <body><h1>\(name)</h1><p>A simulated Proxmox VE \(era.rawValue) node. The API is at
-      <code>/api2/json</code>; there is no web interface.</p></body></html>
-
-      """
-    return Response(
-      status: 200, reason: "OK", body: Array(text.utf8), contentType: "text/html; charset=UTF-8")
-  }
-
-  /// Any other file.
-  func noSuchFile(_ path: String) -> Response { .plain(501, "no such file '\(path)'") }
 }

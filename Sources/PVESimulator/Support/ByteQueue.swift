@@ -53,6 +53,11 @@ struct ByteQueue {
     return storage[(start + max(offset, 0))...].firstIndex(of: byte).map { $0 - start }
   }
 
+  /// Looks at the waiting bytes where they lie.
+  func withBytes<R>(_ body: (UnsafeRawBufferPointer) -> R) -> R {
+    storage.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[start...])) }
+  }
+
   /// Works on the waiting bytes in place (websocket payloads are unmasked where they lie).
   mutating func withMutableBytes<R>(_ body: (UnsafeMutableRawBufferPointer) -> R) -> R {
     let from = start

@@ -63,6 +63,7 @@ struct JSONReader {
   private mutating func object(depth: Int) throws(Malformed) -> JSON {
     at += 1
     var members: [JSON.Member] = []
+    var places: [String: Int] = [:]
     skipSpace()
     if next == UInt8(ascii: "}") {
       at += 1
@@ -76,8 +77,13 @@ struct JSONReader {
       guard next == UInt8(ascii: ":") else { throw fail("':' expected") }
       at += 1
       let value = try value(depth: depth + 1)
-      members.removeAll { $0.key == key }
-      members.append(.init(key: key, value: value))
+      // The last of a name counts, in the place of the first.
+      if let place = places[key] {
+        members[place].value = value
+      } else {
+        places[key] = members.count
+        members.append(.init(key: key, value: value))
+      }
       skipSpace()
       switch next {
       case UInt8(ascii: ","): at += 1

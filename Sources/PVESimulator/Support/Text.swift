@@ -30,8 +30,24 @@ func lowerHex(_ bytes: [UInt8]) -> String {
 }
 
 /// Percent-decoding as PVE does it: a `%` without two digits stays as it is, broken UTF-8 is replaced.
-func percentDecoded(_ text: some Sequence<UInt8>, plusIsSpace: Bool) -> String {
+func percentDecoded(_ text: some Collection<UInt8>, plusIsSpace: Bool) -> String {
+  String(decoding: percentDecodedBytes(text, plusIsSpace: plusIsSpace), as: UTF8.self)
+}
+
+/// Percent-decoding where PVE doesn't know of UTF-8 (paths, the names of parameters): every byte is a character.
+func latin1Decoded(_ text: some Collection<UInt8>, plusIsSpace: Bool = false) -> String {
+  let bytes = percentDecodedBytes(text, plusIsSpace: plusIsSpace)
+  guard bytes.contains(where: { $0 > 127 }) else { return String(decoding: bytes, as: UTF8.self) }
+  var out = String.UnicodeScalarView()
+  for byte in bytes { out.append(Unicode.Scalar(byte)) }
+  return String(out)
+}
+
+private func percentDecodedBytes(_ text: some Collection<UInt8>, plusIsSpace: Bool) -> [UInt8] {
   let bytes = Array(text)
+  guard bytes.contains(where: { $0 == UInt8(ascii: "%") || $0 == UInt8(ascii: "+") }) else {
+    return bytes
+  }
   var out: [UInt8] = []
   out.reserveCapacity(bytes.count)
   var i = 0
@@ -47,7 +63,7 @@ func percentDecoded(_ text: some Sequence<UInt8>, plusIsSpace: Bool) -> String {
     out.append(plusIsSpace && c == UInt8(ascii: "+") ? 32 : c)
     i += 1
   }
-  return String(decoding: out, as: UTF8.self)
+  return out
 }
 
 /// Percent-encoding of everything but letters, digits and `-._~`.
