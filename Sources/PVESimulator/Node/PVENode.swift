@@ -89,7 +89,7 @@ final class PVENode {
   /// Everything that the table of operations holds.
   static let operations: [Operation] =
     accessOperations + clusterOperations + nodeOperations + guestOperations + taskOperations
-    + consoleOperations + tunnelOperations + agentOperations
+    + consoleOperations + tunnelOperations + agentOperations + uploadOperations
 
   // MARK: clients
 
