@@ -37,6 +37,8 @@ final class Cluster {
   /// Where guests' programs have their files.
   let rooms = RoomHouse()
   private var nodesByName: [String: PVENode] = [:]
+  /// What the generic operations keep.
+  let objects = ObjectStore()
 
   init(
     loop: Loop, configuration: SimulatorConfiguration, access: AccessControl, journal: Journal
@@ -64,12 +66,15 @@ final class Cluster {
       guard store != nil else { return }
       save(.meta, "authkeys", tickets.document)
     }
+    GenericFixtures.fill(objects)
+    objects.changed = { [unowned self] in save(.object, $0, $1) }
   }
 
   /// A node joins; done once, before clients come.
   func add(_ node: PVENode) {
     nodes.append(node)
     nodesByName[node.name] = node
+    GenericFixtures.fill(objects, node: node.name)
   }
 
   /// Puts the configuration's guests on their nodes; those without one are on the first.

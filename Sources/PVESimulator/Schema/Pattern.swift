@@ -66,8 +66,11 @@ struct Pattern: Sendable {
   func matches(_ text: String) -> Bool {
     let scalars = Array(text.unicodeScalars)
     if let single {
-      return scalars.count >= single.least && scalars.count <= single.most
-        && scalars.allSatisfy(single.set.contains)
+      func fits(_ scalars: ArraySlice<Unicode.Scalar>) -> Bool {
+        scalars.count >= single.least && scalars.count <= single.most
+          && scalars.allSatisfy(single.set.contains)
+      }
+      return fits(scalars[...]) || scalars.last == "\n" && fits(scalars.dropLast())
     }
     var active = StepSet(count: steps.count)
     var next = StepSet(count: steps.count)

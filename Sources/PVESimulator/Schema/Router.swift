@@ -12,6 +12,8 @@ final class Router {
     let parameters: [String]
     /// What the node does, if somebody wrote it.
     fileprivate(set) var handler: Operation.Handler?
+    /// Whether nobody wrote what it does.
+    var isGeneric: Bool { handler == nil }
     private let entry: SchemaTable.Entry
     private unowned let table: SchemaTable
     private var known: OperationSchema?
@@ -45,6 +47,7 @@ final class Router {
   private final class Branch {
     var literals: [String: Branch] = [:]
     var parameter: Branch?
+    var parameterName: String?
     /// Whether the parameter takes the rest of the path with its slashes, as volumes and networks do.
     var takesRest = false
     var routes: [(method: String, route: Route)] = []
@@ -93,6 +96,7 @@ final class Router {
         if part == "{volume}" || part == "{cidr}" { branch.takesRest = true }
         let next = branch.parameter ?? Branch()
         branch.parameter = next
+        branch.parameterName = String(part.dropFirst().dropLast())
         branch = next
       } else {
         let next = branch.literals[String(part)] ?? Branch()
@@ -103,16 +107,18 @@ final class Router {
     return branch
   }
 
-  /// The operation of a path with its parameters in braces.
-  func route(_ method: String, template: String) -> Route? {
+  private func existing(_ template: String) -> Branch? {
     var branch = root
     for part in template.split(separator: "/") {
       guard let next = part.hasPrefix("{") ? branch.parameter : branch.literals[String(part)]
       else { return nil }
       branch = next
     }
-    return branch.route(method)
+    return branch
   }
+
+  /// The operation of a path with its parameters in braces.
+  func route(_ method: String, template: String) -> Route? { existing(template)?.route(method) }
 
   /// The operation, and the path's parameters.
   func find(_ method: String, _ path: String) -> Match? {
@@ -143,12 +149,9 @@ final class Router {
 
   /// Names of what lies directly below a path with its parameters in braces, parameters left out.
   func children(of template: String) -> [String] {
-    var branch = root
-    for part in template.split(separator: "/") {
-      guard let next = part.hasPrefix("{") ? branch.parameter : branch.literals[String(part)]
-      else { return [] }
-      branch = next
-    }
-    return branch.literals.keys.sorted()
+    existing(template)?.literals.keys.sorted() ?? []
   }
+
+  /// The parameter directly below a path: `id` for `/cluster/backup`.
+  func childParameter(of template: String) -> String? { existing(template)?.parameterName }
 }

@@ -481,7 +481,7 @@ PUT /access/acl	1f	p	modify={path}	-	delete	b?	;	groups	@194	path	s	;	propagate	
 GET /access/domains	1f	-	world+	[{comment?:s,realm:s,tfa?:s,type:s}]
 POST /access/domains	1f	p	/access/realm=Realm.Allocate	-	acr-values	@154	audiences	@154	autocreate	@1	base_dn	@27	bind_dn	@27	capath	@403	case-sensitive	@4	cert	s?	;	certkey	s?	;	check-connection	@1	client-id	@27	client-key	@27	comment	@21	default	b?	;	domain	@434	filter	@98	group_classes	@412	group_dn	@27	group_filter	@98	group_name_attr	@431	groups-autocreate	@1	groups-claim	@432	groups-overwrite	@1	issuer-url	@27	mode	@417	password	s?	;	port	@123	prompt	@455	query-userinfo	@4	realm	@85	scopes	@411	secure	b?	;	server1	@146	server2	@146	sslversion	@452	sync-defaults-options	@386	sync_attributes	@468	tfa	@427	type	s	|ad|ldap|openid|pam|pve	;	user_attr	@435	user_classes	@415	username-claim	s?	;	verify	@1
 DELETE /access/domains/{realm}	1f	p	/access/realm=Realm.Allocate	-	realm	@85
-GET /access/domains/{realm}	1f	-	/access/realm=Realm.Allocate|Sys.Audit	-	realm	@85
+GET /access/domains/{realm}	1f	-	/access/realm=Realm.Allocate|Sys.Audit	x	realm	@85
 PUT /access/domains/{realm}	1f	p	/access/realm=Realm.Allocate	-	acr-values	@154	audiences	@154	autocreate	@1	base_dn	@27	bind_dn	@27	capath	@403	case-sensitive	@4	cert	s?	;	certkey	s?	;	check-connection	@1	client-id	@27	client-key	@27	comment	@21	default	b?	;	delete	@24	digest	@6	domain	@434	filter	@98	group_classes	@412	group_dn	@27	group_filter	@98	group_name_attr	@431	groups-autocreate	@1	groups-claim	@432	groups-overwrite	@1	issuer-url	@27	mode	@417	password	s?	;	port	@123	prompt	@455	query-userinfo	@4	realm	@85	scopes	@411	secure	b?	;	server1	@146	server2	@146	sslversion	@452	sync-defaults-options	@386	sync_attributes	@468	tfa	@427	user_attr	@435	user_classes	@415	verify	@1
 POST /access/domains/{realm}/sync	1f	p	&(/access/realm/{realm}=Realm.AllocateUser /access/groups=User.Modify)+	s	dry-run	@1	enable-new	@4	full	b?	;	purge	b?	;	realm	@85	remove-vanished	@258	scope	@255
 GET /access/groups	1f	-	all+	[{comment?:s,groupid:s,users?:s}]
@@ -505,7 +505,7 @@ POST /access/tfa/{userid}	1f	pt	|(self group=User.Modify)	{challenge?:s,id:s,rec
 DELETE /access/tfa/{userid}/{id}	1f	pt	|(self group=User.Modify)	-	id	s	;	password	@145	userid	@26
 GET /access/tfa/{userid}/{id}	1f	p	|(self group=User.Modify|Sys.Audit)	{created:i,description:s,enable?:b,id:s,type:s}	id	s	;	userid	@26
 PUT /access/tfa/{userid}/{id}	1f	pt	|(self group=User.Modify)	-	description	@246	enable	b?	;	id	s	;	password	@145	userid	@26
-GET /access/ticket	1f	-	world	-
+GET /access/ticket	1f	-	world	x
 POST /access/ticket	1f	pt	world+	{CSRFPreventionToken?:s,clustername?:s,ticket?:s,username:s}	new-format	@4	otp	s?	;	password	s	;	path	s?	]64	+privs	;	privs	s?	]64	+path	%pve-priv-list	;	realm	@436	tfa-challenge	s?	;	username	@181
 GET /access/users	1f	p	all+	[{comment?:s,email?:s,enable?:b,expire?:i,firstname?:s,groups?:s,keys?:s,lastname?:s,realm-type?:s,tfa-locked-until?:i,tokens?:[{comment?:s,expire?:i,privsep?:b,tokenid:s}],totp-locked?:b,userid:s}]	enabled	b?	;	full	@1
 POST /access/users	1f	p	&(realm group=User.Modify!create)+	-	comment	@98	email	@429	enable	@4	expire	@5	firstname	@57	groups	@194	keys	@466	lastname	@57	password	s?	[8	]64	;	userid	@26
@@ -605,7 +605,7 @@ GET /cluster/ha	1f	-	/=Sys.Audit	[{id:s}]
 GET /cluster/ha/groups	1f	-	/=Sys.Audit	[{group:s}]
 POST /cluster/ha/groups	1f	p	/=Sys.Console	-	comment	@21	group	@7	nodes	s	%pve-ha-node-list	;	nofailback	@1	restricted	@1	type	s?	|group	;
 DELETE /cluster/ha/groups/{group}	1f	p	/=Sys.Console	-	group	@7
-GET /cluster/ha/groups/{group}	1f	-	/=Sys.Audit	-	group	@7
+GET /cluster/ha/groups/{group}	1f	-	/=Sys.Audit	x	group	@7
 PUT /cluster/ha/groups/{group}	1f	p	/=Sys.Console	-	comment	@21	delete	@24	digest	@6	group	@7	nodes	s?	%pve-ha-node-list	;	nofailback	@1	restricted	@1
 GET /cluster/ha/resources	1f	-	/=Sys.Audit	[{sid:s}]	type	@444
 POST /cluster/ha/resources	1f	p	/=Sys.Console	-	auto-rebalance	@4	comment	@21	failback	@4	group	@68	max_relocate	@76	max_restart	@76	sid	@79	state	@421	type	@444

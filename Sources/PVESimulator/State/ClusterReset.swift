@@ -15,6 +15,7 @@ extension Cluster {
     tickets.revocations.clear()
     store?.eraseAll()
     access.reset(to: initialAccess)
+    resetObjects()
     tickets.persist()
     storages.clear()
     pools.restore([])
