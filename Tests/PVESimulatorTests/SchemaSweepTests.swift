@@ -71,9 +71,9 @@ private struct Sweep {
     samples = SchemaSamples(era: cluster.era)
   }
 
-  private func perform(_ schema: OperationSchema, _ values: Parameters) -> Result<
-    APIResult, APIError
-  > {
+  private func perform(
+    _ schema: OperationSchema, _ values: Parameters, as user: String = "root@pam"
+  ) -> Result<APIResult, APIError> {
     var path = schema.path
     var rest = Parameters()
     for pair in values.pairs {
