@@ -97,14 +97,15 @@ private struct Sweep {
     {
       values.set("pos", .text("0"))
     }
-    // A subnet is made with its network, and known by its zone and network.
-    if schema.path.hasSuffix("/subnets") { values.set("subnet", .text("192.0.2.0/24")) }
-    if schema.path.hasSuffix("/{subnet}") { values.set("subnet", .text("aaa-192.0.2.0-24")) }
+    // A subnet is made with its network, and has an id made of that.
+    if schema.method == "POST", schema.path.hasSuffix("/subnets") {
+      values.set("subnet", .text("192.0.2.0/24"))
+    }
     return values
   }
 
   /// Makes what an operation is about, where something makes it.
-  private func prepare(_ schema: OperationSchema, _ values: Parameters) {
+  private func prepare(_ schema: OperationSchema, _ values: inout Parameters) {
     let parts = schema.path.split(separator: "/")
     for i in parts.indices where parts[i].hasPrefix("{") {
       let name = String(parts[i].dropFirst().dropLast())
@@ -118,8 +119,14 @@ private struct Sweep {
         for pair in values.pairs where made.parameters[pair.name] != nil && pair.name != "subnet" {
           maker.set(pair.name, pair.value)
         }
+        if name == "url_seq" { maker.set("seq", .text(values[name]?.text ?? "")) }
         _ = perform(made, maker)
       }
+    }
+    if schema.path.hasSuffix("/{subnet}"), let vnet = values["vnet"]?.text,
+      let made = cluster.objects.documents(in: "/cluster/sdn/vnets/\(vnet)/subnets").first
+    {
+      values.set("subnet", .text(made.id))
     }
   }
 
@@ -148,9 +155,9 @@ private struct Sweep {
           failures.append("\(name): \(error.message)")
           continue
         }
-        let values = required(schema)
+        var values = required(schema)
         cluster.resetObjects()
-        if route.isGeneric { prepare(schema, values) }
+        if route.isGeneric { prepare(schema, &values) }
         switch perform(schema, values) {
         case .success(let result):
           if result.later == nil, let mismatch = schema.returns.mismatch(result.data) {

@@ -116,7 +116,10 @@ extension AccessControl {
         paths.insert(prefix)
       }
     }
-    paths.formUnion(pooledPaths())
+    for vmid in poolOfGuest.keys { paths.insert("/vms/\(vmid)") }
+    for (storage, pools) in poolsOfStorage where !pools.isEmpty {
+      paths.insert("/storage/\(storage)")
+    }
     return .object(
       paths.sorted().compactMap { path in
         let grant = grant(of: authID, on: path)

@@ -1,8 +1,7 @@
 /// What the table doesn't know about older eras: it is PVE 9.2's schema, and of the other versions only which
 /// operations they have.
 enum EraPatches {
-  /// Operations that PVE 9.2 no longer has, one that came to the 8 series late, and the root, in the table's
-  /// spelling.
+  /// Operations that PVE 9.2 no longer has, and the root, in the table's spelling.
   static let additions: StaticString = ##"""
     GET /	1f	-	all	[{subdir:s}]
     POST /access/tfa	01	pt	all	{ticket:s}	response	s	;
@@ -13,7 +12,6 @@ enum EraPatches {
     GET /nodes/{node}/ceph/pools/{name}	01	pn	/=Sys.Audit|Datastore.Audit	{name:s,size:i,min_size:i,pg_num:i}	name	s	;	node	s	%pve-node	;	verbose	b?	=0	;
     PUT /nodes/{node}/ceph/pools/{name}	01	pn	/=Sys.Modify	s	name	s	~(?^:^[^:/\s]+$)	;	node	s	%pve-node	;	size	i?	<1	>7	;	min_size	i?	<1	>7	;	pg_num	i?	<1	>32768	;	application	s?	|rbd|cephfs|rgw	;
     DELETE /nodes/{node}/ceph/pools/{name}	01	pn	/=Sys.Modify	s	name	s	;	node	s	%pve-node	;	force	b?	=0	;	remove_storages	b?	=0	;
-    POST /access/vncticket	02	p	world	-	authid	s	]64	;	path	s	]64	;	port	i?	;	privs	s	]64	%pve-priv-list	;	vncticket	s	;
     GET /nodes/{node}/scan/glusterfs	03	pn	/storage=Datastore.Allocate	[{volname:s}]	node	s	%pve-node	;	server	s	%pve-storage-server	;
     """##
 

@@ -11,6 +11,8 @@ import json
 import sys
 
 ERAS = ["7.4", "8.4", "9.0.6", "9.1.0", "9.2"]
+# What the 8.4 series got after the list of versions was made.
+LATE_IN_8_4 = {("POST", "/access/vncticket")}
 TYPES = {
     "string": "s", "integer": "i", "number": "n", "boolean": "b", "array": "a", "object": "o",
     "null": "-", "any": "x", None: "x",
