@@ -217,6 +217,9 @@ public final class Stream: Loop.Pollable {
   /// Closes at once; what is queued is dropped. `streamClosed` follows in the loop's next turn.
   public func close() { end(.closedByUs) }
 
+  /// The same without TLS's `close_notify`: as when a process dies.
+  public func closeAbruptly() { end(.closedByUs, saysGoodbye: false) }
+
   // MARK: Events
 
   func loopEnds() { end(.closedByUs) }
@@ -449,9 +452,9 @@ public final class Stream: Loop.Pollable {
     end(.closedByUs)
   }
 
-  private func end(_ how: StreamEnd) {
+  private func end(_ how: StreamEnd, saysGoodbye: Bool = true) {
     guard state != .closed else { return }
-    if let ssl, state == .open {
+    if let ssl, state == .open, saysGoodbye {
       ERR_clear_error()
       _ = SSL_shutdown(ssl)
     }

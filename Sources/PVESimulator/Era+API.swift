@@ -25,6 +25,10 @@ extension Era {
   /// The status of what goes wrong between the request's head and its handler (broken JSON, a bad websocket version).
   var bodyFailureStatus: Int { major >= 8 ? 500 : 501 }
 
+  /// How many bytes of a websocket frame that isn't complete yet are held: 64 KiB before pve-http-server 5.2.1, and a
+  /// frame that is longer than that ends its connection. Since then only the frame's own limit of 131,072 counts.
+  var websocketBuffer: Int? { self == .v7_4 ? 64 * 1024 : nil }
+
   // MARK: logins (libpve-access-control, pve-manager)
 
   /// Whether a 401 of the authentication stage says `Authentication failed!` and nothing else (pve-manager 9.1.5 /

@@ -41,6 +41,15 @@ extension Era {
   /// any ticket that the check accepts would do.
   var termproxyPinsTicket: Bool { isHardened }
 
+  /// termproxy's options for a way of checking, as task logs show them.
+  func termproxyFlags(_ check: LineCheck) -> String {
+    switch check {
+    case .accessTicket: ""
+    case .consoleTicket:
+      " --vncticket-endpoint" + (termproxyPinsTicket ? " --verify-port --ticket-fd 6" : "")
+    }
+  }
+
   /// What termproxy does when the program on its terminal ends (2.0.1, PVE 9, ignores the terminal's hang-up).
   var terminalEnding: TerminalEnding { major >= 9 ? .mixed : .clean }
 }

@@ -97,6 +97,16 @@ public final class Simulator: Sendable {
     }
   }
 
+  /// Reloads pveproxy on every node: consoles live on, other connections end after their answer.
+  public func reloadProxy() async {
+    await onCluster(or: ()) { for node in $0.nodes { node.reloadProxy() } }
+  }
+
+  /// Kills one of the three workers of pveproxy, 0 to 2, on every node: its connections end at once.
+  public func killWorker(_ place: Int) async {
+    await onCluster(or: ()) { for node in $0.nodes { node.killWorker(place) } }
+  }
+
   /// Ends every client's connection at once, as the death of a pveproxy worker does.
   public func killConnections() async {
     await onCluster(or: ()) { for node in $0.nodes { node.killAllConnections() } }

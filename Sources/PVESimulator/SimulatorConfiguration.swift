@@ -64,6 +64,8 @@ public struct Timings: Sendable {
   public var portReservation: Duration = .seconds(5)
   /// `qm vncproxy` ends a screen after this long without a byte in either direction (15 min).
   public var screenSilence: Duration = .seconds(900)
+  /// vncterm (a terminal as a picture) ends after this long without a key (30 min).
+  public var keyboardSilence: Duration = .seconds(1800)
   /// How long a screen's password is good after the viewer connected (30 s).
   public var screenPasswordLife: Duration = .seconds(30)
   /// How long `qm` and `vncterm` take to start before the first byte. PVE needs up to 0.9 s; here 0.
@@ -73,6 +75,8 @@ public struct Timings: Sendable {
   /// How long an ordinary task takes (starting a guest, a snapshot); copies take a few times as long. PVE needs
   /// seconds; here 20 ms.
   public var task: Duration = .milliseconds(20)
+  /// How long spiceterm waits for a viewer (40 s).
+  public var spiceWait: Duration = .seconds(40)
   /// How long a migration tunnel's worker waits for its first connection (300 s).
   public var tunnelWait: Duration = .seconds(300)
 
@@ -108,7 +112,7 @@ public struct Behaviour: Sendable {
   public enum BadFrame: String, Sendable, Hashable, CaseIterable {
     /// The connection stays open and stuck on that frame for ever (libev is installed).
     case freeze
-    /// The worker process dies, and every connection of the node with it (pure-Perl loop).
+    /// The worker process dies, and every connection that it serves with it (pure-Perl loop). It is one of three.
     case killWorker
   }
 
@@ -116,7 +120,7 @@ public struct Behaviour: Sendable {
   public enum DeadPort: String, Sendable, Hashable, CaseIterable {
     /// No HTTP answer at all, for ever (libev is installed).
     case hang
-    /// The worker process dies, and every connection of the node with it.
+    /// The worker process dies, and every connection that it serves with it. It is one of three.
     case killWorker
   }
 

@@ -3,67 +3,6 @@ import Testing
 
 @testable import PVESimulator
 
-/// A viewer by hand.
-private final class Viewer {
-  let socket: TestWebsocket
-  private(set) var width = 0
-  private(set) var height = 0
-
-  init(_ pve: Simulator, _ mint: TestWebsocket.Mint, as credential: TestCredential) throws {
-    socket = try TestWebsocket(pve, mint, as: credential)
-    try socket.open()
-  }
-
-  /// The security result.
-  func login(_ password: String) throws -> [UInt8] {
-    guard try socket.read(12) == Array("RFB 003.008\n".utf8) else {
-      throw ClientFailure(description: "no banner")
-    }
-    try socket.send("RFB 003.008\n")
-    guard try socket.read(2) == [1, 2] else { throw ClientFailure(description: "other types") }
-    try socket.send([2])
-    let challenge = try socket.read(16)
-    try socket.send(vncResponse(challenge: challenge, password: Array(password.utf8)))
-    return try socket.read(4)
-  }
-
-  func start() throws -> String {
-    try socket.send([1])
-    let head = try socket.read(24)
-    width = Int(head[0]) << 8 | Int(head[1])
-    height = Int(head[2]) << 8 | Int(head[3])
-    return String(decoding: try socket.read(Int(head[23])), as: UTF8.self)
-  }
-
-  func request(incremental: Bool) throws {
-    try socket.send([
-      3, incremental ? 1 : 0, 0, 0, 0, 0, UInt8(width >> 8), UInt8(width & 255), UInt8(height >> 8),
-      UInt8(height & 255),
-    ])
-  }
-
-  /// One update in raw encoding: its pixels that aren't black.
-  func update() throws -> Int {
-    let head = try socket.read(4)
-    guard head[0] == 0 else { throw ClientFailure(description: "no update") }
-    var lit = 0
-    for _ in 0..<(Int(head[2]) << 8 | Int(head[3])) {
-      let r = try socket.read(12).map(Int.init)
-      let pixels = try socket.read((r[4] << 8 | r[5]) * (r[6] << 8 | r[7]) * 4)
-      lit += stride(from: 0, to: pixels.count, by: 4).count {
-        pixels[$0] != 0 || pixels[$0 + 1] != 0 || pixels[$0 + 2] != 0
-      }
-    }
-    return lit
-  }
-
-  func press(_ keysym: UInt32) throws {
-    for down: UInt8 in [1, 0] {
-      try socket.send([4, down, 0, 0, 0, 0, UInt8(keysym >> 8 & 255), UInt8(keysym & 255)])
-    }
-  }
-}
-
 extension NodeTests {
   @Suite("The node's screens, through TLS and websockets")
   struct NodeScreenTests {
@@ -75,7 +14,7 @@ extension NodeTests {
         #expect(one.password.utf8.count == 8)
         #expect(one.ticket.hasPrefix(one.password + ":PVEVNC:"))
         let (title, sizes, lit) = try await blocking {
-          let viewer = try Viewer(pve, one, as: token)
+          let viewer = try TestViewer(pve, one, as: token)
           _ = try viewer.login(one.password)
           let title = try viewer.start()
           try viewer.request(incremental: false)
@@ -107,11 +46,11 @@ extension NodeTests {
         }
         let all = mints
         let results = try await blocking {
-          let old = try Viewer(pve, all[0], as: token)
+          let old = try TestViewer(pve, all[0], as: token)
           let before = try old.login(all[0].password)
           _ = try old.start()
-          let first = try Viewer(pve, all[1], as: token)
-          let second = try Viewer(pve, all[2], as: token)
+          let first = try TestViewer(pve, all[1], as: token)
+          let second = try TestViewer(pve, all[2], as: token)
           let good = try second.login(all[2].password)
           let bad = try first.login(all[1].password)
           let length = Int(try first.socket.read(4)[3])
@@ -158,7 +97,7 @@ extension NodeTests {
         let token = TestCredential.token(pve)
         let mint = try await pve.mint("/qemu/100", "vncproxy", ["websocket": "1"], as: token)
         let viewer = try await blocking {
-          let viewer = try Viewer(pve, mint, as: token)
+          let viewer = try TestViewer(pve, mint, as: token)
           _ = try viewer.login(mint.password)
           _ = try viewer.start()
           return UncheckedBox(viewer)
@@ -179,7 +118,7 @@ extension NodeTests {
         for message: [UInt8] in [[], [99], [255, 7]] {
           let mint = try await pve.mint("/qemu/101", "vncproxy", ["websocket": "1"], as: token)
           let ended = try await blocking {
-            let viewer = try Viewer(pve, mint, as: token)
+            let viewer = try TestViewer(pve, mint, as: token)
             _ = try viewer.login(mint.password)
             _ = try viewer.start()
             if !message.isEmpty { try viewer.socket.send(message) }
@@ -198,7 +137,7 @@ extension NodeTests {
           let mint = try await pve.mint(
             place, kind, ["websocket": "1", "width": "800", "height": "480"], as: root)
           let (title, size, lit) = try await blocking {
-            let viewer = try Viewer(pve, mint, as: root)
+            let viewer = try TestViewer(pve, mint, as: root)
             _ = try viewer.login(mint.password)
             let title = try viewer.start()
             // vncterm's own format has a byte a pixel; viewers ask for another.

@@ -161,25 +161,95 @@ extension NodeTests {
       }
     }
 
-    @Test("or it ends its worker, with every connection that the worker serves")
+    @Test(
+      "or it ends its worker, one of three, where the node is like that; another takes its place")
     func killWorker() async throws {
+      let bad: [[UInt8]] = [
+        clientFrame(mask: nil, [1]), clientFrame(fin: false, [1]), clientFrame(opcode: 3, [1]),
+        clientFrame(opcode: 0, [1]), [0xC2] + clientFrame([1]).dropFirst(),
+        [0x82, 0xFF, 0, 0, 0, 0, 0, 2, 0, 1],
+      ]
       try await withNode({
         echoNode(&$0)
         $0.behaviour.badFrame = .killWorker
       }) { pve in
         let token = TestCredential.token(pve)
+        for frame in bad {
+          var mints: [TestWebsocket.Mint] = []
+          for _ in 0..<6 { mints.append(try await pve.mint("/qemu/100", "termproxy", as: token)) }
+          let all = mints
+          let alive = try await blocking {
+            let sockets = try all.map { mint in
+              let socket = try TestWebsocket(pve, mint, as: token)
+              try socket.open()
+              try socket.send("\(mint.user):\(mint.ticket)\n")
+              _ = try socket.read(upTo: "serial0\r\n")
+              return socket
+            }
+            try sockets[0].connection.write(frame)
+            guard sockets[0].ends() else { throw ClientFailure(description: "alive") }
+            return sockets.count { $0.isSilent(seconds: 0.1) }
+          }
+          // Six connections on three workers: two were the dead one's.
+          #expect(alive == 4)
+        }
+        #expect(try await pve.call("GET", "/version", as: token).status == 200)
+      }
+    }
+
+    @Test("a dead port ends its worker as well, where the node is like that")
+    func deadPortKills() async throws {
+      try await withNode({
+        echoNode(&$0)
+        $0.behaviour.deadPort = .killWorker
+      }) { pve in
+        let token = TestCredential.token(pve)
         let mint = try await pve.mint("/qemu/100", "termproxy", as: token)
         let ended = try await blocking {
-          // Each of the three workers has one of these.
-          let bystanders = try (0..<3).map { _ in try TestConnection(port: pve.port) }
-          let bad = try TestWebsocket(pve, mint, as: token)
-          try bad.open()
-          try bad.connection.write(clientFrame(mask: nil, [1]))
-          guard bad.ends() else { throw ClientFailure(description: "alive") }
-          return bystanders.count { $0.readToEnd(seconds: 0.3) != nil }
+          let first = try TestWebsocket(pve, mint, as: token)
+          try first.open()
+          return try TestWebsocket(pve, mint, as: token).ends()
         }
-        #expect(ended == 1)
-        #expect(try await pve.call("GET", "/version", as: token).status == 200)
+        #expect(ended)
+      }
+    }
+
+    @Test(
+      "a reload of pveproxy lets consoles live, and closes what is kept alive after its answer")
+    func reload() async throws {
+      try await withNode(echoNode) { pve in
+        let token = TestCredential.token(pve)
+        let mint = try await pve.mint("/qemu/100", "termproxy", as: token)
+        let sockets = try await blocking {
+          let socket = try TestWebsocket(pve, mint, as: token)
+          try socket.open()
+          try socket.send("\(mint.user):\(mint.ticket)\n")
+          _ = try socket.read(upTo: "serial0\r\n")
+          let kept = try TestConnection(port: pve.port)
+          try kept.write("GET /api2/json/version HTTP/1.1\r\n\(token.lines)\r\n")
+          let answer = try kept.read(upTo: "}}")
+          return UncheckedBox((socket, kept, answer))
+        }
+        #expect(sockets.value.2.contains("Connection: Keep-Alive"))
+        await pve.reloadProxy()
+        let answer = try await blocking {
+          let (socket, kept, _) = sockets.value
+          try socket.type("alive")
+          _ = try socket.read(upTo: "alive")
+          try kept.write("GET /api2/json/version HTTP/1.1\r\n\(token.lines)\r\n")
+          return kept.readToEnd(seconds: 5).map { String(decoding: $0, as: UTF8.self) }
+        }
+        #expect(answer?.contains("Connection: close") == true)
+        await pve.killWorker(0)
+        await pve.killWorker(1)
+        await pve.killWorker(2)
+        // The console is an old worker's, and those are no longer among the three.
+        try await blocking {
+          try sockets.value.0.type("still")
+          _ = try sockets.value.0.read(upTo: "still")
+        }
+        await pve.killConnections()
+        #expect(try await blocking { sockets.value.0.ends() })
       }
     }
 
@@ -252,32 +322,6 @@ extension NodeTests {
         #expect(answer.status == 200)
         #expect(try await blocking { socket.value.ends() })
         #expect(try await pve.exitStatus(mint.upid, as: token) == "interrupted by signal")
-      }
-    }
-
-    @Test("a migration tunnel answers version and quits")
-    func tunnel() async throws {
-      try await withNode { pve in
-        let token = TestCredential.token(pve)
-        let mint = try await pve.call("POST", "/nodes/pve1/qemu/150/mtunnel", as: token)
-        let socketPath = mint.data["socket"]?.asText ?? ""
-        let ticket = mint.data["ticket"]?.asText ?? ""
-        #expect(socketPath == "/run/qemu-server/150.mtunnel")
-        #expect(ticket.hasPrefix("PVETUNNEL:"))
-        let text = try await blocking {
-          let connection = try TestConnection(port: pve.port)
-          try connection.write(
-            "GET /api2/json/nodes/pve1/qemu/150/mtunnelwebsocket?socket=\(TestWebsocket.encoded(socketPath))"
-              + "&ticket=\(TestWebsocket.encoded(ticket)) HTTP/1.1\r\nUpgrade: websocket\r\n"
-              + "Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\(token.lines)\r\n")
-          _ = try connection.read(upTo: "\r\n\r\n")
-          try connection.write(
-            clientFrame(Array("{\"cmd\":\"version\"}\n{\"cmd\":\"quit\"}\n".utf8)))
-          return try connection.read(upTo: "{\"success\":true}\n")
-        }
-        #expect(text.contains(#"{"api":2,"age":0,"success":true}"#))
-        let upid = mint.data["upid"]?.asText ?? ""
-        #expect(try await pve.exitStatus(upid, as: token) == "OK")
       }
     }
   }

@@ -23,14 +23,23 @@ final class TestWebsocket {
     try self.init(port: pve.port, mint, as: credential, protocols: protocols, extra: extra)
   }
 
-  init(
+  convenience init(
     port: Int, node: String = "pve1", _ mint: Mint, as credential: TestCredential,
     protocols: String = "binary", extra: String = ""
   ) throws {
-    connection = try TestConnection(port: port)
     let query = "port=\(mint.port)&vncticket=\(TestWebsocket.encoded(mint.ticket))"
+    try self.init(
+      port: port, target: "/api2/json/nodes/\(node)\(mint.place)/vncwebsocket?\(query)",
+      as: credential, protocols: protocols, extra: extra)
+  }
+
+  init(
+    port: Int, target: String, as credential: TestCredential, protocols: String = "binary",
+    extra: String = ""
+  ) throws {
+    connection = try TestConnection(port: port)
     try connection.write(
-      "GET /api2/json/nodes/\(node)\(mint.place)/vncwebsocket?\(query) HTTP/1.1\r\nHost: x\r\n"
+      "GET \(target) HTTP/1.1\r\nHost: x\r\n"
         + "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
         + (protocols.isEmpty ? "" : "Sec-WebSocket-Protocol: \(protocols)\r\n")

@@ -46,7 +46,7 @@ extension PVENode {
   ]
 
   /// `POST /access/ticket`.
-  fileprivate func login(_ arguments: Arguments) throws(APIError) -> APIResult {
+  func login(_ arguments: Arguments) throws(APIError) -> APIResult {
     var user = arguments.text("username") ?? ""
     if let realm = arguments.text("realm"), !realm.isEmpty { user += "@\(realm)" }
     user = try access.lookup(user)
@@ -120,7 +120,7 @@ extension PVENode {
   }
 
   /// `POST /access/vncticket`.
-  fileprivate func checkConsoleTicket(_ arguments: Arguments) throws(APIError) {
+  func checkConsoleTicket(_ arguments: Arguments) throws(APIError) {
     let authID = arguments.text("authid") ?? ""
     let isFull = era.consoleTicketCheckIsFull
     guard let path = AccessPath.normalized(arguments.text("path") ?? ""),

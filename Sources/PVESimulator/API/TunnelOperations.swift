@@ -1,4 +1,4 @@
-/// `mtunnel` and its websocket, for VMs and containers.
+/// `mtunnel` and its websocket, for VMs and containers. (PVE has them since 7.3, so every era does.)
 extension PVENode {
   static let tunnelOperations: [Operation] =
     tunnelOperations(of: .qemu) + tunnelOperations(of: .lxc)
@@ -6,22 +6,10 @@ extension PVENode {
   private static func tunnelOperations(of kind: SimulatedGuest.Kind) -> [Operation] {
     let base = "/nodes/{node}/\(kind.rawValue)/{vmid}"
     return [
-      Operation(
-        method: "POST", path: base + "/mtunnel",
-        parameters: [
-          .node, .vmid, .string("bridges", optional: true), .string("storages", optional: true),
-        ],
-        permission: .all([
-          .privileges(["VM.Allocate"], on: "/vms/{vmid}"), .privileges(["Sys.Incoming"], on: "/"),
-        ]),
-        isProtected: true
-      ) { node, arguments throws(APIError) in
+      Operation("POST", base + "/mtunnel") { node, arguments throws(APIError) in
         try node.mintTunnel(arguments, kind)
       },
-      Operation(
-        method: "GET", path: base + "/mtunnelwebsocket",
-        parameters: [.node, .vmid, .string("socket"), .string("ticket")]
-      ) { node, arguments throws(APIError) in
+      Operation("GET", base + "/mtunnelwebsocket") { node, arguments throws(APIError) in
         try node.openTunnel(arguments, kind)
       },
     ]
@@ -32,14 +20,17 @@ extension PVENode {
   {
     try checkLocal(arguments)
     let vmid = arguments.vmid
-    if guests[vmid] != nil {
-      throw .died("unable to create VM \(vmid) - VM \(vmid) already exists on node '\(name)'")
+    for storage in arguments.list("storages") {
+      _ = try tunnelStorage(storage, for: arguments.authID)
     }
+    try createTunnelGuest(vmid, kind)
     let socket = kind == .qemu ? "/run/qemu-server/\(vmid).mtunnel" : "/run/pve/ct-\(vmid).mtunnel"
     let upid = tasks.begin(
       node: name, type: kind == .qemu ? "qmtunnel" : "vzmtunnel", id: "\(vmid)",
       user: arguments.authID)
-    TunnelWorker(node: self, upid: upid, socket: socket).listen(for: timings.tunnelWait)
+    TunnelWorker(
+      node: self, upid: upid, socket: socket, kind: kind, vmid: vmid, authID: arguments.authID
+    ).listen(for: timings.tunnelWait)
     return APIResult([
       "ticket": .string(tickets.tunnel(authID: arguments.authID, socket: socket)),
       "socket": .string(socket), "upid": .string(upid),
@@ -57,6 +48,7 @@ extension PVENode {
     else {
       throw APIError(status: 401, message: "permission denied - invalid PVETUNNEL ticket")
     }
+    _ = try guest(arguments, kind)
     return APIResult(["port": .null, "socket": .string(socket)], dial: .socket(socket))
   }
 
@@ -64,7 +56,7 @@ extension PVENode {
   private func checkLocal(_ arguments: Arguments) throws(APIError) {
     guard arguments.node == name else {
       throw .invalid([
-        .init(name: "node", text: "can't be called for remote node '\(arguments.node)'")
+        .init(name: "node", text: "node needs to be 'localhost' or local hostname '\(name)'")
       ])
     }
   }

@@ -1,6 +1,15 @@
 /// What the consoles of one node share.
 struct ConsoleHall {
   private var endings: UInt64 = 0
+  /// SPICE ports that are taken.
+  var spicePorts: Set<Int> = []
+  private var lastProcessID = 20_000
+
+  /// A process id to show.
+  mutating func nextProcessID() -> Int {
+    lastProcessID += 1
+    return lastProcessID
+  }
 
   /// What the next terminal does at its end: of each three ``TerminalEnding/mixed`` ones one loses its tail, and the
   /// seed says which.

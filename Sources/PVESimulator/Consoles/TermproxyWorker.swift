@@ -1,7 +1,7 @@
 import EventLoop
 
 /// termproxy: a line with the ticket, `OK`, then a terminal.
-final class TermproxyWorker: ConsoleWorker, TerminalSink {
+final class TermproxyWorker: SingleClientWorker, TerminalSink {
   private enum Phase {
     case line([UInt8])
     case running(any TerminalProgram)
@@ -15,11 +15,11 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
   /// and reads it in one go.
   private static let burst = 256
 
+  /// How long output waits where the last of it will be lost.
+  private static let tailLife: Duration = .milliseconds(25)
+
   private let ticket: String
-  private let authID: String
-  private let path: String
-  /// What the task log calls the program.
-  private let command: String
+  private let order: MintOrder
   private let makeProgram: () -> any TerminalProgram
   private var phase = Phase.line([])
   private var parser = TermproxyParser()
@@ -33,13 +33,11 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
   private var okPending = false
 
   init(
-    node: PVENode, upid: String, port: Int, ticket: String, authID: String, path: String,
-    command: String, program: @escaping () -> any TerminalProgram
+    node: PVENode, upid: String, port: Int, ticket: String, order: MintOrder,
+    program: @escaping () -> any TerminalProgram
   ) {
     self.ticket = ticket
-    self.authID = authID
-    self.path = path
-    self.command = command
+    self.order = order
     makeProgram = program
     super.init(node: node, upid: upid, port: port)
   }
@@ -56,10 +54,10 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
   override func nobodyCame() { fail("failed waiting for client: timed out") }
 
   private func fail(_ reason: String) {
-    let privilege = path.hasPrefix("/nodes") ? "Sys.Console" : "VM.Console"
+    let flags = node.era.termproxyFlags(order.check)
     finish(
-      "command '/usr/bin/termproxy \(port) --path \(path) --perm \(privilege) --vncticket-endpoint "
-        + "--verify-port --ticket-fd 6 -- \(command)' failed: exit code 1",
+      "command '/usr/bin/termproxy \(port) --path \(order.path) --perm \(order.privilege)\(flags) "
+        + "-- \(order.command)' failed: exit code 1",
       log: [reason])
   }
 
@@ -122,9 +120,10 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
     let parts = line.split(separator: 58, maxSplits: 1, omittingEmptySubsequences: false)
     let shown = parts.count == 2 ? Array(parts[1]) : []
     let who = String(decoding: parts.first ?? [], as: UTF8.self)
-    guard constantTimeEqual(shown, Array(ticket.utf8)),
-      node.tickets.isConsole(
-        ticket, authID: who, path: path, port: node.era.consoleTicketsBindPort ? port : nil)
+    let isPinned =
+      !node.era.termproxyPinsTicket || constantTimeEqual(shown, Array(ticket.utf8))
+    guard parts.count == 2, isPinned,
+      node.isWelcome(who, String(decoding: shown, as: UTF8.self), order, port: port)
     else {
       fail("authentication request failed")
       return
@@ -155,7 +154,7 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
     } else if ending == .losesTail {
       tail.append(contentsOf: bytes)
       if tailTimer == nil {
-        tailTimer = node.loop.schedule(after: .milliseconds(8)) { [weak self] in
+        tailTimer = node.loop.schedule(after: TermproxyWorker.tailLife) { [weak self] in
           guard let self else { return }
           self.tailTimer = nil
           self.send(self.tail)
@@ -173,6 +172,13 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
   }
 
   var backlog: Int { client?.queuedBytes ?? 0 }
+
+  /// What wasn't sent by now is lost, where the ending is of that kind.
+  func hungUp() {
+    guard ending == .losesTail else { return }
+    tailTimer?.cancel()
+    tail = []
+  }
 
   func programEnded(exitStatus: Int) {
     guard isConnected else { return }
@@ -203,7 +209,7 @@ final class TermproxyWorker: ConsoleWorker, TerminalSink {
     if case .running(let program) = phase { program.drained() }
   }
 
-  override func ended() {
+  override func letGo() {
     lineTimer?.cancel()
     inboxTimer?.cancel()
     tailTimer?.cancel()

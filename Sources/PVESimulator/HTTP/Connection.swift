@@ -70,7 +70,7 @@ final class Connection: StreamHandler {
   func kill() {
     if case .relay(let relay) = phase { relay.connectionClosed() }
     phase = .deaf
-    stream?.close()
+    stream?.closeAbruptly()
   }
 
   // MARK: stream

@@ -51,6 +51,25 @@ final class ProxyWorkers {
     worker.requests += 1
     guard worker.requests >= ProxyWorkers.maximumRequests, !worker.isRetired else { return }
     worker.isRetired = true
+    replace(worker)
+  }
+
+  /// Another worker takes the place of one that died or retired.
+  func replace(_ worker: ProxyWorker) {
+    guard workers[worker.index] === worker else { return }
     workers[worker.index] = ProxyWorker(index: worker.index)
+  }
+
+  /// All workers finish what they have, and others take new connections.
+  func retireAll() {
+    for worker in workers {
+      worker.isRetired = true
+      replace(worker)
+    }
+  }
+
+  /// The worker of a place.
+  func worker(at place: Int) -> ProxyWorker? {
+    workers.indices.contains(place) ? workers[place] : nil
   }
 }

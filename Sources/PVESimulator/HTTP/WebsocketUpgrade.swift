@@ -56,12 +56,10 @@ extension Connection {
       return
     case .none, .silentAfterUpgrade: break
     }
-    let relay = WebsocketRelay(stream: stream, node: node, worker: worker, plan: plan.console)
+    let relay = WebsocketRelay(stream: stream, node: node, worker: process, plan: plan.console)
     guard node.dial(dial, relay) else {
       journal(status: 0, reason: "nobody listens on \(dial)")
-      if plan.console?.deadPort ?? node.behaviour.deadPort == .killWorker {
-        node.killWorker(worker)
-      }
+      if plan.console?.deadPort ?? node.behaviour.deadPort == .killWorker { node.kill(process) }
       // Otherwise there is no answer, ever; the client has to give up by itself.
       return
     }

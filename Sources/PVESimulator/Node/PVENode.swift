@@ -19,7 +19,7 @@ final class PVENode {
   /// What test sinks have taken, by vmid; 0 is the node's shell.
   var sinks: [Int: SinkCounter] = [:]
   /// Migration tunnels by socket path.
-  var tunnels: [String: TunnelWorker] = [:]
+  var tunnels: [String: any ConsoleListener] = [:]
   /// Tasks that run, by UPID; console workers are apart.
   var runs: [String: TaskRun] = [:]
   /// Console workers that are alive, by UPID.
@@ -89,7 +89,8 @@ final class PVENode {
   /// Everything that the table of operations holds.
   static let operations: [Operation] =
     accessOperations + clusterOperations + nodeOperations + guestOperations + taskOperations
-    + consoleOperations + tunnelOperations + agentOperations + uploadOperations
+    + consoleOperations + spiceOperations + tunnelOperations + remoteMigrationOperations
+    + agentOperations + uploadOperations
 
   // MARK: clients
 
@@ -151,15 +152,26 @@ final class PVENode {
   /// How many clients are connected.
   var connectionCount: Int { connections.count }
 
-  /// What the death of a pveproxy worker does to its clients.
+  /// Ends every client's connection, as the death of all of pveproxy's workers does.
   func killAllConnections() {
     for connection in connections.values { connection.kill() }
   }
 
-  /// One of pveproxy's three workers dies, and its clients' connections with it.
-  func killWorker(_ worker: Int) {
-    for connection in connections.values where connection.worker == worker { connection.kill() }
+  /// One of pveproxy's workers dies, be it of a malformed frame, a dead port or a fault: its connections end at once, in
+  /// mid-answer and in mid-console, and another takes its place.
+  func kill(_ process: ProxyWorker) {
+    for connection in connections.values where connection.process === process { connection.kill() }
+    proxies.replace(process)
   }
+
+  /// The worker of a place, 0 to 2, dies.
+  func killWorker(_ place: Int) {
+    if let process = proxies.worker(at: place) { kill(process) }
+  }
+
+  /// pveproxy is reloaded: what is being answered is answered to its end, then its connection closes; consoles that are
+  /// open live on in the old workers.
+  func reloadProxy() { proxies.retireAll() }
 
   /// pveproxy restarts: its connections end, and for a moment nobody listens.
   func restartProxy(for pause: Duration) {

@@ -8,7 +8,7 @@ struct PortTable {
 
   private let loop: Loop
   private let reservation: Duration
-  private var listeners: [Int: ConsoleWorker] = [:]
+  private var listeners: [Int: any ConsoleListener] = [:]
   private var reservedUntil: [Int: Duration] = [:]
 
   init(loop: Loop, reservation: Duration) {
@@ -29,13 +29,13 @@ struct PortTable {
   }
 
   /// A worker begins to listen.
-  mutating func listen(_ worker: ConsoleWorker, on port: Int) { listeners[port] = worker }
+  mutating func listen(_ worker: any ConsoleListener, on port: Int) { listeners[port] = worker }
 
   /// It has its connection, or gave up.
   mutating func unlisten(_ port: Int) { listeners[port] = nil }
 
   /// Who listens on a port.
-  func listener(on port: Int) -> ConsoleWorker? { listeners[port] }
+  func listener(on port: Int) -> (any ConsoleListener)? { listeners[port] }
 
   /// How many listen.
   var count: Int { listeners.count }

@@ -132,6 +132,7 @@ final class PTYProgram: TerminalProgram, StreamHandler {
     self.stream = nil
     isAtEnd = true
     guard !isClosed else { return }
+    sink?.hungUp()
     node.children.reapSoon()
     // A program may close its terminal and live on; it doesn't live on here.
     if exitStatus == nil {

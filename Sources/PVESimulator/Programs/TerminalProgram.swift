@@ -24,6 +24,8 @@ extension TerminalProgram {
 protocol TerminalSink: AnyObject {
   /// Output.
   func output(_ bytes: UnsafeRawBufferPointer)
+  /// The terminal is hung up: nothing more is written, and the program's end follows.
+  func hungUp()
   /// The program ended by itself.
   func programEnded(exitStatus: Int)
   /// Output that is still on its way to a reader; a polite program waits for it.
@@ -32,6 +34,7 @@ protocol TerminalSink: AnyObject {
 
 extension TerminalSink {
   var backlog: Int { 0 }
+  func hungUp() {}
 
   /// Output.
   func output(_ text: String) { Array(text.utf8).withUnsafeBytes { output($0) } }

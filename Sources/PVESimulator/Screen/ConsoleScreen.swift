@@ -7,28 +7,37 @@ final class ConsoleScreen: RFBDisplay, TerminalSink {
   private var screen: TextScreen
   private let program: any TerminalProgram
   private let loop: Loop
+  private let typed: () -> Void
   private let ended: () -> Void
-  private weak var viewer: RFBSession?
+  private var viewers: [RFBSession] = []
   private var isControlDown = false
   private var isAltDown = false
   private var isDrawing = false
 
+  /// - Parameters:
+  ///   - typed: told of every key.
+  ///   - ended: told when the program ended by itself.
   init(
-    width: Int, height: Int, program: any TerminalProgram, loop: Loop, ended: @escaping () -> Void
+    width: Int, height: Int, program: any TerminalProgram, loop: Loop,
+    typed: @escaping () -> Void, ended: @escaping () -> Void
   ) {
     screen = TextScreen(width: width, height: height)
     self.program = program
     self.loop = loop
+    self.typed = typed
     self.ended = ended
   }
 
   var frame: Framebuffer { screen.frame }
 
-  /// Starts the program for the one viewer.
-  func start(_ session: RFBSession) {
-    viewer = session
-    program.start(self, columns: screen.columns, rows: screen.rows)
-  }
+  /// Starts the program.
+  func start() { program.start(self, columns: screen.columns, rows: screen.rows) }
+
+  /// Somebody looks.
+  func attach(_ session: RFBSession) { viewers.append(session) }
+
+  /// And looks no more.
+  func detach(_ session: RFBSession) { viewers.removeAll { $0 === session } }
 
   func close() { program.close() }
 
@@ -44,13 +53,15 @@ final class ConsoleScreen: RFBDisplay, TerminalSink {
     loop.schedule(after: .milliseconds(10)) { [weak self] in
       guard let self else { return }
       self.isDrawing = false
-      self.viewer?.damaged(self.screen.takeDamage())
+      let area = self.screen.takeDamage()
+      for viewer in self.viewers { viewer.damaged(area) }
     }
   }
 
   func programEnded(exitStatus: Int) { ended() }
 
   func key(_ keysym: UInt32, isDown: Bool) {
+    typed()
     switch keysym {
     case 0xFFE3, 0xFFE4: isControlDown = isDown
     case 0xFFE9, 0xFFEA: isAltDown = isDown

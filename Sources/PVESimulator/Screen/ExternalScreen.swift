@@ -19,6 +19,7 @@ final class ExternalScreen: StreamHandler {
   private let description: ExternalDisplay
   private let loop: Loop
   private let password: [UInt8]
+  private let validPassword: () -> [UInt8]?
   private let send: ([UInt8]) -> Void
   /// Tells why it ended; nil for an ordinary end.
   private let ended: (String?) -> Void
@@ -31,14 +32,18 @@ final class ExternalScreen: StreamHandler {
   private var serverStep = 0
   private var serverIsIn = false
 
+  /// - Parameters:
+  ///   - password: what QMP is told.
+  ///   - validPassword: asked without QMP when the viewer's response is checked.
   init(
     _ description: ExternalDisplay, loop: Loop, password: [UInt8],
-    send: @escaping ([UInt8]) -> Void,
+    validPassword: @escaping () -> [UInt8]?, send: @escaping ([UInt8]) -> Void,
     ended: @escaping (String?) -> Void
   ) {
     self.description = description
     self.loop = loop
     self.password = password
+    self.validPassword = validPassword
     self.send = send
     self.ended = ended
   }
@@ -105,7 +110,7 @@ final class ExternalScreen: StreamHandler {
     guard case .logins = phase else { return }
     if !viewerIsIn {
       var out: [UInt8] = []
-      let outcome = handshake.advance(&fromViewer, into: &out) { self.password }
+      let outcome = handshake.advance(&fromViewer, into: &out, password: validPassword)
       if !out.isEmpty { send(out) }
       if outcome == .refused {
         fail(nil)

@@ -49,11 +49,13 @@ final class RFBSession {
   private var isFlushing = false
 
   /// - Parameters:
+  ///   - isLoggedIn: whether the login went on before, and the viewer's ClientInit is the first to come.
   ///   - password: asked when the viewer's response is checked.
   ///   - send: bytes for the viewer.
   ///   - close: ends the connection after what was sent.
   init(
-    loop: Loop, display: any RFBDisplay, password: @escaping () -> [UInt8]?,
+    loop: Loop, display: any RFBDisplay, isLoggedIn: Bool = false,
+    password: @escaping () -> [UInt8]?,
     send: @escaping ([UInt8]) -> Void, close: @escaping () -> Void
   ) {
     self.loop = loop
@@ -63,6 +65,7 @@ final class RFBSession {
     self.close = close
     format = display.pixelFormat
     owesColorMap = !display.pixelFormat.isTrueColor
+    if isLoggedIn { phase = .clientInit }
   }
 
   /// Sends the banner.

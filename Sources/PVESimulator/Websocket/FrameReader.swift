@@ -10,13 +10,20 @@ struct FrameReader {
     case close
     /// A frame that pveproxy dies of or gets stuck on.
     case malformed(String)
+    /// More bytes of a frame than the receive buffer holds (old versions): the connection ends.
+    case overflow
   }
 
   /// The largest payload.
   static let maximumPayload = 131_072
 
+  /// How many bytes of an incomplete frame may wait.
+  private let buffer: Int
   private var carry = ByteQueue()
   private var isStuck = false
+
+  /// - Parameter buffer: how many bytes of an incomplete frame may wait; nil where only the payload is limited.
+  init(buffer: Int? = nil) { self.buffer = buffer ?? .max }
 
   /// Takes bytes in; the buffer's payloads are unmasked where they lie.
   mutating func feed(_ bytes: UnsafeMutableRawBufferPointer, _ event: (Event) -> Void) {
@@ -31,6 +38,10 @@ struct FrameReader {
       let used = local.withMutableBytes { read($0, event) }
       local.drop(used)
       if !isStuck { carry = local }
+    }
+    if !isStuck, carry.count > buffer {
+      isStuck = true
+      event(.overflow)
     }
   }
 

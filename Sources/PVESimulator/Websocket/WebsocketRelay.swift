@@ -7,16 +7,15 @@ import EventLoop
 final class WebsocketRelay {
   private unowned let node: PVENode
   private let stream: Stream
-  private var reader = FrameReader()
+  private let worker: ProxyWorker
+  private var reader: FrameReader
   private var writer: FrameWriter
   private var scratch: [UInt8] = []
   /// The worker's end of the connection; set when it accepts.
-  weak var backend: ConsoleWorker?
+  weak var backend: (any RelayBackend)?
   /// Backend bytes from before the 101 went out.
   private var early: [UInt8]? = []
   private var isOver = false
-  /// Which of pveproxy's workers it is in.
-  private let worker: Int
   /// What faults make of it.
   let plan: ConsolePlan?
   private var spoiler: ConsoleSpoiler?
@@ -25,11 +24,12 @@ final class WebsocketRelay {
   private var record = Journal.Websocket()
   private let began: Duration
 
-  init(stream: Stream, node: PVENode, worker: Int, plan: ConsolePlan?) {
+  init(stream: Stream, node: PVENode, worker: ProxyWorker, plan: ConsolePlan?) {
     self.stream = stream
     self.node = node
     self.worker = worker
     self.plan = plan
+    reader = FrameReader(buffer: node.era.websocketBuffer)
     began = node.loop.now
     writer = FrameWriter(cuts: node.behaviour.frameCuts)
     guard let plan, plan.spoilsBytes else { return }
@@ -66,10 +66,13 @@ final class WebsocketRelay {
       case .ping(let payload): stream.write(FrameWriter.pong(payload))
       case .close:
         flush(&joined)
-        over("client")
+        over("client", abruptly: true)
+      case .overflow:
+        flush(&joined)
+        over("overflow", abruptly: true)
       case .malformed:
         flush(&joined)
-        if plan?.badFrame ?? node.behaviour.badFrame == .killWorker { node.killWorker(worker) }
+        if plan?.badFrame ?? node.behaviour.badFrame == .killWorker { node.kill(worker) }
       }
     }
     flush(&joined)
@@ -152,11 +155,13 @@ final class WebsocketRelay {
     over("backend")
   }
 
-  private func over(_ who: String) {
+  /// - Parameter abruptly: whether the end is TCP's only, as after a client's close frame; where the backend ended,
+  ///   TLS says goodbye.
+  private func over(_ who: String, abruptly: Bool = false) {
     guard !isOver else { return }
     ended(who)
     backend?.clientClosed()
     backend = nil
-    stream.close()
+    if abruptly { stream.closeAbruptly() } else { stream.close() }
   }
 }
