@@ -7,7 +7,7 @@ SHELL := /bin/bash
 BUILD_PACKAGES := libwebsockets-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev zlib1g-dev pkg-config ca-certificates \
 	python3 python3-pip python3-venv
 TEST_PACKAGES := chromium chromium-driver qemu-system-x86 haproxy nginx-light openssl gcc libc6-dev \
-	fonts-dejavu-core procps
+	fonts-dejavu-core procps qemu-guest-agent util-linux
 VENV := .build-venv
 PYTHON := $(VENV)/bin/python
 RELEASE := .build/release/sallyport
@@ -29,6 +29,9 @@ build: deps ## The program, optimised: .build/release/sallyport
 demo: build ## A node, a gateway and a link that opens a console: nothing else needed
 	@exec $(RELEASE) demo $(DEMO_FLAGS)
 
+guest-image: ## The small Linux that `--with-qemu` boots, out of Debian's packages: .build/guest-image
+	@[ -e .build/guest-image/initrd ] || packaging/guest-image/build.sh .build/guest-image
+
 install: build ## To /usr/local, with a systemd unit (DESTDIR and PREFIX are honoured)
 	@packaging/install.sh $(RELEASE)
 
@@ -36,7 +39,7 @@ lint: ## The formatter's opinion of every Swift file
 	swift format lint --strict --configuration .swift-format -r Package.swift Sources Tests examples
 	@echo "lint: every Swift file is formatted"
 
-test: test-deps ## Every test: Swift's, programs not ours, browsers
+test: test-deps guest-image ## Every test: Swift's, programs not ours, browsers
 	@.ci/run-tests.sh $(VENV)
 
 bench: test-deps build ## The relay beside HAProxy, nginx and websockify (about 25 minutes)
@@ -49,4 +52,4 @@ sanitize: deps ## The Swift tests under the thread and the address sanitizer
 clean: ## Build products and the Python environment; not what is installed
 	rm -rf .build .build-thread .build-address $(VENV) artefacts
 
-.PHONY: help deps test-deps build demo install lint test bench sanitize clean
+.PHONY: help deps test-deps build demo guest-image install lint test bench sanitize clean

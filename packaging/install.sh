@@ -9,6 +9,8 @@ rm -rf "$prefix/share/sallyport/web"
 mkdir -p "$prefix/share/sallyport"
 cp -r web "$prefix/share/sallyport/web"
 rm -f "$prefix"/share/sallyport/web/*.py "$prefix"/share/sallyport/web/*.json
+rm -rf "$prefix/share/sallyport/guest-image"
+cp -r packaging/guest-image "$prefix/share/sallyport/guest-image"
 install -d -m 755 "$root/etc/sallyport"
 install -d -m 700 "$root/etc/sallyport/credentials"
 [ -e "$root/etc/sallyport/sallyport.yaml" ] ||

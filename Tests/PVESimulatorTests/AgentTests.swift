@@ -390,7 +390,7 @@ extension NodeTests {
           }
           return try await pve.status(pid)["out-data"]
         }
-        #expect(try await out("command=/bin/echo+one,two;three+four") == "one two three four\n")
+        #expect(try await out("command=/bin/echo+one,two%3Bthree+four") == "one two three four\n")
         #expect(try await out("command=/bin/echo&command=a+b&command=c") == "a b c\n")
         let none = try await pve.agent("POST", "/exec", [:])
         #expect(none.reason == "command or input-data (or both) required")

@@ -406,6 +406,36 @@ extension NodeTests {
       }
     }
 
+    @Test("a pool's rights are its members', and go with the pool")
+    func pools() async throws {
+      try await withNode {
+        $0.users += [SimulatedUser("joe@pve", roles: ["/pool/blue": "PVEVMUser"])]
+      } _: { pve in
+        let root = try await pve.login()
+        let joe = try await pve.login("joe@pve")
+        func mint() async throws -> Int {
+          try await pve.call("POST", "/nodes/pve1/qemu/100/vncproxy", as: joe).status
+        }
+        #expect(try await mint() == 403)
+        #expect(
+          try await pve.call("POST", "/pools", ["poolid": "blue"], as: root).status == 200)
+        #expect(
+          try await pve.call("PUT", "/pools/blue", ["vms": "100"], as: root).status == 200)
+        #expect(try await mint() == 200)
+        let seen = try await pve.call("GET", "/cluster/resources?type=vm", as: joe).data.items
+        #expect(seen.compactMap { $0["vmid"]?.number } == [100])
+        let permissions = try await pve.call("GET", "/access/permissions", as: joe).data
+        #expect(permissions["/vms/100"]?["VM.Console"] == 0)
+        #expect(
+          try await pve.call("PUT", "/pools/blue", ["vms": "100", "delete": "1"], as: root).status
+            == 200)
+        #expect(try await mint() == 403)
+        #expect(try await pve.call("DELETE", "/pools/blue", as: root).status == 200)
+        let acl = try await pve.call("GET", "/access/acl", as: root).data.items
+        #expect(!acl.contains { $0["path"] == "/pool/blue" })
+      }
+    }
+
     @Test("the nodes of a cluster share users, tickets and tokens")
     func cluster() async throws {
       try await withNode {

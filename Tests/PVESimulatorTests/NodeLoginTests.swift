@@ -374,6 +374,29 @@ extension NodeTests {
       }
     }
 
+    @Test("once a day the key is a new one, and nobody waits for it")
+    func dailyRotation() async throws {
+      try await withNode {
+        $0.clock = SimulatorClock(standingAt: 1_795_285_408)
+      } _: { pve in
+        let old = try await pve.login()
+        pve.clock.advance(seconds: 43_200 - 60)
+        let late = try await pve.login()
+        #expect(try await pve.call("GET", "/nodes", as: old).status == 401)
+        pve.clock.advance(seconds: 60)
+        // The old key signs until the new one is there; what it signs meanwhile is good.
+        for _ in 0..<5 {
+          let mint = try await pve.call("POST", "/nodes/pve1/qemu/100/termproxy", as: late)
+          let query =
+            "port=\(mint.data["port"]?.asText ?? "")"
+            + "&vncticket=\(percentEncoded(mint.data["ticket"]?.asText ?? ""))"
+          let path = "/nodes/pve1/qemu/100/vncwebsocket?\(query)"
+          #expect(try await pve.call("GET", path, as: late).status == 200)
+        }
+        #expect(try await pve.call("GET", "/nodes", as: late).status == 200)
+      }
+    }
+
     @Test("realms: made, shown without their passwords, changed, deleted")
     func realms() async throws {
       try await withNode { pve in

@@ -9,6 +9,14 @@ struct PrivilegeTests {
     try AccessControl(users: users, rootPassword: nil, tokenSecret: nil, era: era)
   }
 
+  /// Puts guests and storages into pools, as the cluster's pools would say.
+  private func set(
+    guests: [Int: String] = [:], storages: [String: [String]] = [:], in access: AccessControl
+  ) {
+    access.poolOfGuest = { guests[$0] }
+    access.poolsOfStorage = { storages[$0] ?? [] }
+  }
+
   private func names(_ set: PrivilegeSet) -> Set<String> { Set(set.names) }
 
   @Test("every privilege has its name")
@@ -180,12 +188,12 @@ struct PrivilegeTests {
     let access = try access(SimulatedUser("joe@pve", roles: ["/pool/blue": "PVEVMUser"]))
     func holds(_ path: String) -> Bool { access.holds("joe@pve", .vmConsole, on: path) }
     #expect(!holds("/vms/100"))
-    access.setPool("blue", guests: [100, 101], storages: ["disks"])
+    set(guests: [100: "blue", 101: "blue"], in: access)
     #expect(holds("/vms/100"))
     #expect(access.privileges(of: "joe@pve", onGuest: 101).contains(.vmConsole))
     #expect(!holds("/vms/102"))
     #expect(!access.grant(of: "joe@pve", on: "/vms/100").propagated.contains(.vmConsole))
-    access.setPool("blue", guests: [101], storages: EmptyCollection())
+    set(guests: [101: "blue"], in: access)
     #expect(!holds("/vms/100"))
     // NoAccess on either side wins.
     try access.changeACL(
@@ -201,7 +209,7 @@ struct PrivilegeTests {
       .init(path: "/pool/blue", roles: ["NoAccess"], users: ["joe@pve"]), as: "root@pam")
     #expect(holds("/vms/100"))
     #expect(!holds("/vms/101"))
-    access.removePool("blue")
+    access.removeACL(on: "/pool/blue")
     #expect(holds("/vms/101"))
     #expect(access.acl["/pool/blue"] == nil)
   }
@@ -209,9 +217,9 @@ struct PrivilegeTests {
   @Test("a storage may be in several pools, and nested pools inherit")
   func storagesAndNestedPools() throws {
     let access = try access(SimulatedUser("joe@pve", roles: ["/pool/a": "PVEDatastoreUser"]))
-    access.setPool("b", guests: EmptyCollection(), storages: ["disks"])
+    set(storages: ["disks": ["b"]], in: access)
     #expect(!access.holds("joe@pve", .datastoreAudit, on: "/storage/disks"))
-    access.setPool("a/inner", guests: EmptyCollection(), storages: ["disks"])
+    set(storages: ["disks": ["b", "a/inner"]], in: access)
     #expect(access.holds("joe@pve", .datastoreAudit, on: "/storage/disks"))
     #expect(!access.holds("joe@pve", .datastoreAudit, on: "/storage/other"))
   }
@@ -284,7 +292,7 @@ struct PrivilegeTests {
         == true)
     // What joe has from a pool isn't handed down, so joe can't give it so either.
     let pooled = try self.access(SimulatedUser("joe@pve", roles: ["/pool/p": "PVEVMAdmin"]))
-    pooled.setPool("p", guests: [100], storages: EmptyCollection())
+    set(guests: [100: "p"], in: pooled)
     #expect(throws: APIError.self) {
       try pooled.changeACL(
         .init(path: "/vms/100", roles: ["PVEVMUser"], users: ["joe@pve"]), as: "joe@pve")
@@ -349,10 +357,9 @@ struct PrivilegeTests {
       SimulatedUser(
         "joe@pve", roles: ["/": "PVEAuditor", "/vms/5000": "NoAccess"],
         tokens: ["tok": .init(separated: true, roles: ["/": "PVEAuditor"])]))
-    for pool in 0..<64 {
-      access.setPool(
-        "p\(pool)", guests: stride(from: 100 + pool, to: 20_100, by: 64), storages: ["s\(pool)"])
-    }
+    let pools = Dictionary(
+      uniqueKeysWithValues: (100..<20_100).map { ($0, "p\($0 % 64)") })
+    set(guests: pools, in: access)
     let began = ContinuousClock.now
     var seen = 0
     for _ in 0..<5 {

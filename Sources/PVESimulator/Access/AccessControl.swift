@@ -58,10 +58,12 @@ final class AccessControl: @unchecked Sendable {
     _modify { yield &contents.factors }
   }
 
-  /// Pools that guests are in. The owner of the pools keeps it right.
-  private(set) var poolOfGuest: [Int: String] = [:]
-  /// Pools that storages are in.
-  private(set) var poolsOfStorage: [String: Set<String>] = [:]
+  /// Says which pool a guest is in: what is allowed on a pool is allowed on its members.
+  var poolOfGuest: (Int) -> String? = { _ in nil }
+  /// Says which pools a storage is in.
+  var poolsOfStorage: (String) -> [String] = { _ in [] }
+  /// Says which paths pools give rights on: those of all their members.
+  var pooledPaths: () -> [String] = { [] }
 
   /// Goes up with every change that may change anybody's privileges.
   private(set) var generation: UInt64 = 0
@@ -104,8 +106,6 @@ final class AccessControl: @unchecked Sendable {
   /// Puts everything back as it was.
   func reset(to contents: Contents) {
     self.contents = contents
-    poolOfGuest = [:]
-    poolsOfStorage = [:]
     changed()
     persistAll()
   }
@@ -115,29 +115,12 @@ final class AccessControl: @unchecked Sendable {
     for part in Part.allCases { persist(part) }
   }
 
-  /// Says what is in a pool. To be called whenever that changes.
-  func setPool(_ id: String, guests: some Sequence<Int>, storages: some Sequence<String>) {
-    clearPool(id)
-    for vmid in guests { poolOfGuest[vmid] = id }
-    for storage in storages { poolsOfStorage[storage, default: []].insert(id) }
-    changed()
-  }
-
-  /// Says that a pool is gone; its ACL goes with it.
-  func removePool(_ id: String) {
-    clearPool(id)
-    removeACL(on: "/pool/\(id)")
-  }
-
-  private func clearPool(_ id: String) {
-    poolOfGuest = poolOfGuest.filter { $0.value != id }
-    for storage in poolsOfStorage.keys { poolsOfStorage[storage]?.remove(id) }
-  }
-
-  /// Forgets what was allowed on a path, e.g. because its guest is gone.
+  /// Forgets what was allowed on a path and below it, because what it named is gone.
   func removeACL(on path: String) {
-    let had = acl.removeValue(forKey: path) != nil
-    if had { changed(.acl) } else { changed() }
+    let gone = acl.keys.filter { $0 == path || $0.hasPrefix(path + "/") }
+    guard !gone.isEmpty else { return }
+    for path in gone { acl[path] = nil }
+    changed(.acl)
   }
 
   // MARK: roles
@@ -159,7 +142,7 @@ final class AccessControl: @unchecked Sendable {
 
   /// The privileges of an auth id on a guest; cheaper than with the path, for lists of many.
   func privileges(of authID: String, onGuest vmid: Int) -> PrivilegeSet {
-    subject(authID).grant(onGuest: vmid, pool: poolOfGuest[vmid]).privileges
+    subject(authID).grant(onGuest: vmid, pool: poolOfGuest(vmid)).privileges
   }
 
   /// Whether an auth id has a privilege on a path.
@@ -176,12 +159,10 @@ final class AccessControl: @unchecked Sendable {
   func grant(of authID: String, on path: String) -> Grant {
     let subject = subject(authID)
     if let vmid = CompiledSubject.vmid(in: path) {
-      return subject.grant(onGuest: vmid, pool: poolOfGuest[vmid])
+      return subject.grant(onGuest: vmid, pool: poolOfGuest(vmid))
     }
-    if path.hasPrefix("/storage/"), let pools = poolsOfStorage[String(path.dropFirst(9))] {
-      return subject.grant(on: path, pools: pools)
-    }
-    return subject.grant(on: path, pools: EmptyCollection())
+    let pools = path.hasPrefix("/storage/") ? poolsOfStorage(String(path.dropFirst(9))) : []
+    return subject.grant(on: path, pools: pools)
   }
 
   private func subject(_ authID: String) -> CompiledSubject {

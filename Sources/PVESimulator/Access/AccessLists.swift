@@ -116,10 +116,7 @@ extension AccessControl {
         paths.insert(prefix)
       }
     }
-    for vmid in poolOfGuest.keys { paths.insert("/vms/\(vmid)") }
-    for (storage, pools) in poolsOfStorage where !pools.isEmpty {
-      paths.insert("/storage/\(storage)")
-    }
+    paths.formUnion(pooledPaths())
     return .object(
       paths.sorted().compactMap { path in
         let grant = grant(of: authID, on: path)

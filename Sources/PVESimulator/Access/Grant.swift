@@ -120,7 +120,7 @@ final class CompiledSubject {
   }
 
   /// What it may do on a path; `pools` are those that the path's guest or storage is in.
-  func grant(on path: String, pools: some Sequence<String>) -> Grant {
+  func grant(on path: String, pools: [String]) -> Grant {
     limited(pools.reduce(listed(on: path)) { $0.joined(with: ofPool($1)) }) {
       $0.grant(on: path, pools: pools)
     }

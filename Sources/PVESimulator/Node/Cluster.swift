@@ -62,6 +62,13 @@ final class Cluster {
       guard store != nil else { return }
       save(.access, part.rawValue, self.access.document(part))
     }
+    access.poolOfGuest = { [unowned self] in pools.pool(of: $0) }
+    access.poolsOfStorage = { [unowned self] in pools.pools(ofStorage: $0) }
+    access.pooledPaths = { [unowned self] in
+      pools.pools.values.flatMap { pool in
+        pool.guests.map { "/vms/\($0)" } + pool.storages.map { "/storage/\($0)" }
+      }
+    }
     tickets.persist = { [unowned self] in
       guard store != nil else { return }
       save(.meta, "authkeys", tickets.document)
@@ -100,7 +107,17 @@ final class Cluster {
 
   /// Keeps a document of the durable state, or forgets it where it is nil. To be called after every change of
   /// what must survive a restart.
-  func save(_ kind: StateKind, _ id: String, _ document: JSON?) { store?.save(kind, id, document) }
+  func save(_ kind: StateKind, _ id: String, _ document: JSON?) {
+    store?.save(kind, id, document)
+    guard document == nil else { return }
+    // What is gone takes the rights on it with it, so that the next of that name begins without any.
+    switch kind {
+    case .guest: access.removeACL(on: "/vms/\(id)")
+    case .pool: access.removeACL(on: "/pool/\(id)")
+    case .storage: access.removeACL(on: "/storage/\(id)")
+    default: break
+    }
+  }
 
   /// Ends every node, with its clients, workers, guests and their processes.
   func shutdown() {

@@ -4,6 +4,7 @@ import Foundation
 import Gateway
 import Glibc
 import Logging
+import PVESimulator
 
 /// `sallyport demo`
 struct Demo: AsyncParsableCommand {
@@ -31,6 +32,11 @@ struct Demo: AsyncParsableCommand {
   @Flag(help: "With a real QEMU as VM 103, where qemu-system-x86_64 is installed.")
   var withQemu = false
 
+  @Option(
+    help: ArgumentHelp(
+      "What QEMU runs on: tcg (works everywhere), kvm, or auto.", valueName: "accelerator"))
+  var accelerator: Accelerator?
+
   @Flag(help: "Print addresses and key as one line of JSON instead of sentences.")
   var json = false
 
@@ -51,7 +57,9 @@ struct Demo: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let node = try await EmbeddedNode(port: 0, withQEMU: withQemu)
+    let node = try await EmbeddedNode(
+      SimulatorConfiguration(), qemu: withQemu || accelerator != nil ? accelerator ?? .tcg : nil)
+    if let note = node.note { printError(note + "\n") }
     guard let (key, secret) = APIKey.generate(name: "demo") else {
       throw Failure(kind: "system", sentence: "The system gives no random numbers.")
     }

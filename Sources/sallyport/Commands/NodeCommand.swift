@@ -26,6 +26,11 @@ struct NodeCommand: AsyncParsableCommand {
   @Flag(help: "With a real QEMU as VM 103, where qemu-system-x86_64 is installed.")
   var withQemu = false
 
+  @Option(
+    help: ArgumentHelp(
+      "What QEMU runs on: tcg (works everywhere), kvm, or auto.", valueName: "accelerator"))
+  var accelerator: Accelerator?
+
   @Flag(help: "Print everything as one line of JSON.")
   var json = false
 
@@ -61,7 +66,11 @@ struct NodeCommand: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let node = try await EmbeddedNode(port: port, withQEMU: withQemu)
+    var configuration = SimulatorConfiguration()
+    configuration.port = port
+    let node = try await EmbeddedNode(
+      configuration, qemu: withQemu || accelerator != nil ? accelerator ?? .tcg : nil)
+    if let note = node.note { printError(note + "\n") }
     let simulator = node.simulator
     if json {
       try JSONOutput.printLine(Card(simulator))

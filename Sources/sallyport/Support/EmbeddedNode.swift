@@ -5,14 +5,27 @@ import ProxmoxClient
 /// The embedded node of `demo` and `node`, with its QEMU where one is wanted.
 final class EmbeddedNode {
   let simulator: Simulator
-  private let qemu: QEMUGuest?
+  /// What there is to say about its QEMU.
+  let note: String?
 
   /// Starts it.
-  init(port: Int, withQEMU: Bool) async throws {
-    qemu = withQEMU ? try QEMUGuest() : nil
-    var configuration = SimulatorConfiguration()
-    configuration.port = port
-    if let qemu { configuration.guests.append(qemu.guest) }
+  /// - Parameters:
+  ///   - configuration: what the node is like; QEMU's VM, and what makes it friendlier, come on top.
+  ///   - qemu: what a real QEMU's guest shall run on; nil for no QEMU.
+  init(_ configuration: SimulatorConfiguration, qemu: Accelerator?) async throws {
+    var configuration = configuration
+    var note: String?
+    if let qemu {
+      // A node without its QEMU is better than none.
+      do throws(Failure) {
+        let ready = try QEMUGuest.ready(qemu)
+        configuration.guests.append(ready.guest)
+        note = ready.note
+      } catch {
+        note = "No VM 103: \(error.sentence)" + (error.remedy.isEmpty ? "" : " \(error.remedy)")
+      }
+    }
+    self.note = note
     // Friendlier than PVE, whose memory a viewer that doesn't read can fill.
     configuration.behaviour.overflow = .pause
     configuration.behaviour.relayBuffer = 8 << 20
@@ -25,7 +38,6 @@ final class EmbeddedNode {
     do throws(SimulatorError) {
       simulator = try await PVESimulator.start(configuration)
     } catch {
-      qemu?.stop()
       throw Failure(
         kind: "node-failed", sentence: "The embedded node didn't start: \(error).",
         remedy: "Give another --port, or 0 for a free one.")
@@ -44,6 +56,5 @@ final class EmbeddedNode {
   /// Ends the node and every process that it started.
   func stop() async {
     await simulator.shutdown()
-    qemu?.stop()
   }
 }
