@@ -417,20 +417,18 @@ extension NodeTests {
           try await pve.call("POST", "/nodes/pve1/qemu/100/vncproxy", as: joe).status
         }
         #expect(try await mint() == 403)
-        #expect(
-          try await pve.call("POST", "/pools", ["poolid": "blue"], as: root).status == 200)
-        #expect(
-          try await pve.call("PUT", "/pools/blue", ["vms": "100"], as: root).status == 200)
+        await pve.onCluster(or: ()) {
+          $0.pools.create("blue", comment: nil)
+          $0.pools.move(100, to: "blue")
+        }
         #expect(try await mint() == 200)
         let seen = try await pve.call("GET", "/cluster/resources?type=vm", as: joe).data.items
         #expect(seen.compactMap { $0["vmid"]?.number } == [100])
         let permissions = try await pve.call("GET", "/access/permissions", as: joe).data
         #expect(permissions["/vms/100"]?["VM.Console"] == 0)
-        #expect(
-          try await pve.call("PUT", "/pools/blue", ["vms": "100", "delete": "1"], as: root).status
-            == 200)
+        await pve.onCluster(or: ()) { $0.pools.move(100, to: nil) }
         #expect(try await mint() == 403)
-        #expect(try await pve.call("DELETE", "/pools/blue", as: root).status == 200)
+        await pve.onCluster(or: ()) { $0.save(.pool, "blue", nil) }
         let acl = try await pve.call("GET", "/access/acl", as: root).data.items
         #expect(!acl.contains { $0["path"] == "/pool/blue" })
       }
