@@ -210,8 +210,9 @@ pid_t sp_spawn(const struct sp_child *child) {
 
 // A read-only bind mount takes a second call; inside a user namespace the flags that the original has are locked.
 static int mount_one(const struct sp_mount *m) {
+  if (!(m->flags & MS_BIND)) return mount(m->source, m->target, m->type, m->flags, m->data);
   if (mount(m->source, m->target, m->type, m->flags & ~(unsigned long)MS_RDONLY, m->data) != 0) return -1;
-  if (!(m->flags & MS_BIND) || !(m->flags & MS_RDONLY)) return 0;
+  if (!(m->flags & MS_RDONLY)) return 0;
   struct statfs s;
   unsigned long kept = 0;
   if (statfs(m->target, &s) == 0) kept = (unsigned long)s.f_flags & (MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME);

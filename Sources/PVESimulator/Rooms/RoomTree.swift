@@ -40,6 +40,11 @@ struct RoomTree {
     for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] { addSystem(name) }
     addDevices()
     add("proc", "/proc", type: "proc", flags: UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC))
+    // Through these root would reach this machine's kernel.
+    for name in ["sys", "sysrq-trigger", "irq", "bus", "fs"] {
+      add(
+        folder + "/proc/" + name, "/proc/" + name, flags: RoomTree.readOnly, isOptional: true)
+    }
     add(
       "sysfs", "/sys", type: "sysfs", flags: UInt(MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY),
       isOptional: true)
