@@ -21,15 +21,37 @@ public enum PVESimulator {
   {
     // The first ticket waits for the signing key; making it needs a tenth of a second.
     Task.detached(priority: .high) { _ = SigningKey.shared }
+    var configuration = configuration
+    let state = try await OpenedState.open(configuration.stateFile)
+    do throws(SimulatorError) {
+      try state?.adopt(into: &configuration)
+      return try await start(configuration, in: state)
+    } catch {
+      await state?.close()
+      throw error
+    }
+  }
+
+  /// Starts with what a state file said.
+  private static func start(_ configuration: SimulatorConfiguration, in state: OpenedState?)
+    async throws(SimulatorError) -> Simulator
+  {
     try check(configuration)
     let access = try AccessControl(
       users: configuration.users, realms: configuration.realms,
       rootPassword: configuration.rootPassword, tokenSecret: configuration.tokenSecret,
       era: configuration.era, clock: configuration.clock)
     let names = [configuration.nodeName] + configuration.otherNodes
-    let certificates = try CertificateSet.make(
-      nodes: names, fresh: configuration.freshCertificate)
+    let certificates: [CertificateSet] =
+      if let kept = state?.identity?.certificates {
+        kept
+      } else {
+        try CertificateSet.make(nodes: names, fresh: configuration.freshCertificate)
+      }
     let journal = Journal()
+    let journalFile: JournalFile? =
+      if let path = configuration.journalFile { try JournalFile(path: path) } else { nil }
+    if let journalFile { journal.tee { journalFile.add($0) } }
     var seats: [Seat] = []
     let group: LoopGroup
     do throws(LoopError) {
@@ -50,20 +72,27 @@ public enum PVESimulator {
     }
     guard let loop = group.loops.first else { throw .listen("there is no event loop") }
     let taken = seats
-    let outcome: Result<Started, LoopError> = await withCheckedContinuation { done in
+    let identity = ClusterIdentity(configuration, certificates: certificates)
+    let outcome: Result<Started, SimulatorError> = await withCheckedContinuation { done in
       loop.execute {
         let cluster = Cluster(
           loop: loop, configuration: configuration, access: access, journal: journal)
-        do throws(LoopError) {
+        cluster.journalFile = journalFile
+        do throws(SimulatorError) {
           for seat in taken {
             let node = PVENode(
               cluster: cluster, name: seat.name, certificates: seat.certificates, tls: seat.tls,
               port: seat.socket.port)
             cluster.add(node)
-            try node.listen(socket: seat.socket)
+            do throws(LoopError) {
+              try node.listen(socket: seat.socket)
+            } catch {
+              throw .listen("\(error)")
+            }
           }
           cluster.placeGuests()
-          cluster.injectConfiguredFaults()
+          if let state { try cluster.keep(in: state, as: identity) }
+          try cluster.injectConfiguredFaults()
           done.resume(
             returning: .success(
               Started(
@@ -77,7 +106,7 @@ public enum PVESimulator {
     switch outcome {
     case .failure(let error):
       group.shutdown()
-      throw .listen("\(error)")
+      throw error
     case .success(let started):
       let nodes = seats.map {
         Simulator.Node(

@@ -66,6 +66,7 @@ public struct SimulatedGuest: Sendable {
     var guest = SimulatedGuest(kind: .lxc, vmid: vmid, name: name, running: running, tags: tags)
     guest.terminal = terminal
     guest.memory = 512 << 20
+    guest.disk = 8 << 30
     guest.cores = 1
     return guest
   }

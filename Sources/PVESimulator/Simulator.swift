@@ -16,6 +16,8 @@ public final class Simulator: Sendable {
   public let tokenID: String
   /// Its secret.
   public let tokenSecret: Secret
+  /// The version whose manners it has.
+  public let era: Era
   /// What clients asked.
   public let journal: Journal
   /// The wall clock that tickets and codes follow.
@@ -52,6 +54,7 @@ public final class Simulator: Sendable {
     self.caCertificatePEM = caCertificatePEM
     nodeName = configuration.nodeName
     clock = configuration.clock
+    era = configuration.era
     self.journal = journal
     self.group = group
     self.cluster = cluster
@@ -61,6 +64,8 @@ public final class Simulator: Sendable {
     tokenSecret = credentials.tokens["root@pam!sallyport"] ?? Secret("")
   }
 
+  /// Users that have a password, by name.
+  public var userIDs: [String] { passwords.keys.sorted() }
   /// A user's password.
   public func password(of user: String) -> Secret? { passwords[user] }
   /// root@pam's password.

@@ -36,11 +36,14 @@ public struct SimulatorConfiguration: Sendable {
   public var faults: [Fault] = []
   /// From which the faults' odds follow: the same seed and the same requests meet the same faults.
   public var faultSeed: UInt64 = 1
-  /// The seed that the guests were made of, where they were; it is told to clients of `GET /simulator`.
-  public internal(set) var seed: UInt64?
-  /// An SQLite file that keeps the cluster beyond the end of the process; nil keeps it in memory. A file that exists wins
-  /// over everything above that it holds: nodes, guests, users, keys.
+  /// What nodes and guests were made of, where they were made of a seed.
+  public internal(set) var seed: ClusterSeed?
+  /// An SQLite file that keeps the cluster beyond the end of the process; nil keeps it in memory. What a file that
+  /// exists holds (nodes, guests, users, keys) wins over what stands here; a file of other nodes or of another seed than
+  /// those that were asked for is refused.
   public var stateFile: String?
+  /// Whether a state file's version of Proxmox VE wins over ``era``.
+  public var adoptsEra = false
   /// A file to which the journal is added, a JSON object a line.
   public var journalFile: String?
   /// What `/simulator` asks for as `Authorization: Bearer …`; nil asks for nothing.

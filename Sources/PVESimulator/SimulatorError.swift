@@ -4,6 +4,8 @@ public enum SimulatorError: Error, Sendable, CustomStringConvertible {
   case configuration(String)
   /// The port can't be listened on.
   case listen(String)
+  /// The state file can't be used.
+  case state(String)
   /// No certificate or key could be made.
   case certificate(String)
 
@@ -12,6 +14,7 @@ public enum SimulatorError: Error, Sendable, CustomStringConvertible {
     switch self {
     case .configuration(let why): "the simulated node's configuration is wrong: \(why)"
     case .listen(let why): "the simulated node can't listen: \(why)"
+    case .state(let why): "the simulated node's state can't be used: \(why)"
     case .certificate(let why): "the simulated node has no certificate: \(why)"
     }
   }

@@ -37,6 +37,7 @@ struct Sallyport: AsyncParsableCommand {
 
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
+    _ = sp_openssl_outlives_exit()
     do {
       var command = try parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

@@ -7,12 +7,14 @@ struct FaultTests {
   private static let every = [
     "latency=200ms", "latency=1s,jitter=50ms,path=/nodes/*", "status=500,message=got timeout",
     "status=596,message=\"Broken pipe, or \"\"worse\"\"\",method=POST,times=3", "drop=answer",
+    "status=596,message=Broken pipe,carried-out,path=*/exec",
     "drop=request", "truncate=10", "hang,user=*@pve", "garbage=64", "expired-ticket,skip=2",
     "dial=neverAnswers", "bad-frame=killWorker", "dead-port=killWorker",
     "terminal-ending=losesTail", "cut-console=1000", "reorder-console=0.25", "repeat-console=0.5",
     "lose-console=1.0", "console-rate=9600", "node-down=pve2,for=2s",
     "node-down,manner=hanging,path=/version,times=1", "new-certificate", "clock-skew=-400",
-    "full-ports=pve1", "agent-delay=120s,vmid=100", "slow-tasks=3.5", "kill-worker=pve1,worker=2",
+    "full-ports=pve1", "agent-delay=120s,vmid=100", "agent=exec-disabled,vmid=100", "agent=silent",
+    "slow-tasks=3.5", "kill-worker=pve1,worker=2",
     "restart-proxy,for=100ms", "revoke-tickets=alice@pve", "migrate=100,to=pve2", "crash=100,id=x",
   ]
 

@@ -100,6 +100,104 @@ extension NodeTests {
       }
     }
 
+    @Test("an answer that is wrong about what was done")
+    func carriedOut() async throws {
+      try await withNode { pve in
+        let token = TestCredential.token(pve)
+        try await pve.inject("status=596,message=Broken pipe,carried-out,path=*/stop")
+        let answer = try await pve.call(
+          "POST", "/nodes/pve1/qemu/100/status/stop", as: token)
+        #expect(answer.status == 596 && answer.reason == "Broken pipe" && answer.body.isEmpty)
+        #expect(try await pve.call("GET", "/nodes/pve1/tasks", as: token).data.items.count <= 1)
+        let tasks = try await pve.call("GET", "/nodes/pve1/tasks?source=all", as: token)
+        #expect(tasks.data.items.count == 1)
+      }
+    }
+
+    @Test("what goes wrong at another node is a 59x of the one that was asked")
+    func behindProxy() async throws {
+      try await withNode(twoNodes) { pve in
+        let token = TestCredential.token(pve)
+        try await pve.inject("drop,node=pve2,times=1")
+        let cut = try await pve.call("GET", "/nodes/pve2/status", as: token)
+        #expect(cut.status == 596 && cut.reason == "Broken pipe")
+        #expect(pve.journal.entries.last?.forwardedTo == "pve2")
+        try await pve.inject("status=500,message=no,node=pve2")
+        #expect(try await pve.call("GET", "/nodes/pve2/status", as: token).reason == "no")
+        #expect(try await pve.call("GET", "/nodes/pve1/status", as: token).status == 200)
+      }
+    }
+
+    @Test("a slow agent is slow, others are not")
+    func agentDelay() async throws {
+      try await withNode(twoNodes) { pve in
+        let token = TestCredential.token(pve)
+        try await pve.inject("agent-delay=300ms,vmid=100")
+        let clock = ContinuousClock()
+        func duration(_ path: String) async throws -> Duration {
+          try await clock.measure { _ = try await pve.call("GET", path, as: token) }
+        }
+        #expect(try await duration("/nodes/pve1/qemu/100/agent/get-osinfo") >= .milliseconds(300))
+        #expect(pve.journal.entries.last.map { $0.duration >= .milliseconds(300) } == true)
+        _ = try await duration("/nodes/pve1/qemu/100/config")
+        #expect(pve.journal.entries.last.map { $0.duration < .milliseconds(300) } == true)
+      }
+    }
+
+    @Test("an agent that is silent, until it isn't")
+    func agentState() async throws {
+      try await withNode({
+        $0.guests = [.vm(100, name: "a", agent: true)]
+        $0.timings.agentPing = .milliseconds(200)
+      }) { pve in
+        let token = TestCredential.token(pve)
+        let ping = "/nodes/pve1/qemu/100/agent/ping"
+        #expect(try await pve.call("POST", ping, as: token).status == 200)
+        let id = try await pve.inject("agent=silent,vmid=100")
+        let silent = try await pve.call("POST", ping, as: token)
+        #expect(silent.status == 500 && silent.reason == "QEMU guest agent is not running")
+        await pve.removeFault(id)
+        #expect(try await pve.call("POST", ping, as: token).status == 200)
+      }
+    }
+
+    @Test("tasks take longer while they are to be slow")
+    func slowTasks() async throws {
+      try await withNode(twoNodes) { pve in
+        let token = TestCredential.token(pve)
+        try await pve.inject("slow-tasks=1000")
+        let stop = try await pve.call("POST", "/nodes/pve1/qemu/100/status/stop", as: token)
+        #expect(stop.status == 200)
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(await pve.runningTasks() == [stop.data.asText])
+      }
+    }
+
+    @Test("a guest crashes, and one moves away under its console")
+    func guests() async throws {
+      try await withNode(twoNodes) { pve in
+        let token = TestCredential.token(pve)
+        try await pve.inject("crash=100")
+        let current = try await pve.call("GET", "/nodes/pve1/qemu/100/status/current", as: token)
+        #expect(current.data["status"] == "stopped")
+        let mint = try await pve.mint("/lxc/200", "termproxy", as: token)
+        let socket = try await blocking {
+          let socket = try TestWebsocket(pve, mint, as: token)
+          try socket.open()
+          return UncheckedBox(socket)
+        }
+        try await pve.inject("migrate=200,to=pve2")
+        #expect(try await blocking { socket.value.ends(seconds: 10) })
+        var node: JSON?
+        for _ in 0..<100 where node != "pve2" {
+          let rows = try await pve.call("GET", "/cluster/resources?type=vm", as: token)
+          node = rows.data.items.first { $0["vmid"] == 200 }?["node"]
+          try await Task.sleep(for: .milliseconds(30))
+        }
+        #expect(node == "pve2")
+      }
+    }
+
     @Test("answers cut after n bytes, garbage, and none at all")
     func cuts() async throws {
       try await withNode { pve in

@@ -40,6 +40,9 @@ static inline int sp_ssl_set_sni(SSL *s, const char *name) { return (int)SSL_set
 static inline void sp_ssl_ctx_ignore_eof(SSL_CTX *c) { SSL_CTX_set_options(c, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION); }
 static inline void sp_ssl_ctx_session_cache(SSL_CTX *c, int on) { SSL_CTX_set_session_cache_mode(c, on ? SSL_SESS_CACHE_BOTH : SSL_SESS_CACHE_OFF); }
 static inline X509 *sp_x509_of_store_ctx(X509_STORE_CTX *c) { return X509_STORE_CTX_get0_cert(c); }
+/// To be called before anything else of OpenSSL's: it isn't taken down when the process exits, because a thread that
+/// still makes a key (a simulator's start does) would use what is gone.
+static inline int sp_openssl_outlives_exit(void) { return OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL); }
 // TLS 1.2 is the least for viewers too; SSL_OP_* are shifted by a macro.
 #define SP_OLD_TLS (SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1)
 static const long SP_SSL_OP_NO_OLD_TLS = (long)SP_OLD_TLS;

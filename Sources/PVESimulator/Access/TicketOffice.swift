@@ -263,6 +263,9 @@ final class TicketOffice {
 
   // MARK: durable state
 
+  /// Whether there are keys to keep; the first ticket makes them.
+  var hasKeys: Bool { keys.isMade }
+
   /// Keys and the secret of CSRF tokens, so that logins survive a restart.
   var document: JSON {
     guard case .object(let members) = keys.document else { return .null }

@@ -8,11 +8,11 @@ extension ControlDesk {
       "what": "a simulated Proxmox VE cluster (Sallyport's PVESimulator)",
       "pve": .string(cluster.era.rawValue), "version": .string(cluster.era.version),
       "cluster": configuration.clusterName.map { .string($0) } ?? .null,
-      "seed": configuration.seed.map { .string(String($0)) } ?? .null,
+      "seed": configuration.seed.map { .string(String($0.seed)) } ?? .null,
       "time": .int(cluster.clock.now),
       "nodes": .array(nodes.map(ControlDesk.about)),
       "users": .array(users),
-      "real": .object(cluster.realParts),
+      "real": .object(realParts),
       "state": state,
       "counts": [
         "guests": .int(cluster.guests.count),
@@ -52,20 +52,17 @@ extension ControlDesk {
       "failure": store.failure.map { .string($0.description) } ?? .null,
     ]
   }
-}
 
-extension Cluster {
-  /// Which parts of the cluster are real programs, for `GET /simulator` and for the line at the start.
-  var realParts: [JSON.Member] {
-    let real = realness
+  /// Which parts of the cluster are real programs.
+  private var realParts: [JSON.Member] {
+    let guests = cluster.realness.sorted { $0.key < $1.key }
     return [
       .init(key: "shells", value: "programs of this machine, as the user who started it"),
       .init(key: "containers", value: .string(RoomAbility.here.sentence)),
       .init(key: "agents", value: .string(Realness.agents)),
       .init(
         key: "guests",
-        value: .object(
-          real.keys.sorted().map { .init(key: "\($0)", value: .string(real[$0] ?? "")) })),
+        value: .object(guests.map { .init(key: String($0.key), value: .string($0.value)) })),
     ]
   }
 }

@@ -35,8 +35,8 @@ public struct Fault: Sendable, Hashable {
 
     /// The answer comes this much later, and up to `jitter` more.
     case latency(Duration, jitter: Duration = .zero)
-    /// This answer instead of the right one; nothing is carried out.
-    case status(Int, message: String)
+    /// This answer instead of the right one; nothing is carried out, unless that is asked for.
+    case status(Int, message: String, carriedOut: Bool = false)
     /// The request is carried out, and the connection closes without an answer.
     case dropAnswer
     /// The connection closes without an answer, and nothing is carried out.
@@ -83,6 +83,8 @@ public struct Fault: Sendable, Hashable {
     case fullPorts(String?)
     /// Guest agents answer this much later: of one VM, or of all.
     case agentDelay(Duration, vmid: Int? = nil)
+    /// What guest agents do instead of answering: of one VM, or of all that there are.
+    case agent(AgentState, vmid: Int? = nil)
     /// Tasks take so many times their time.
     case slowTasks(factor: Double)
 
@@ -171,7 +173,8 @@ extension Fault.Effect {
     case .dial, .badFrame, .deadPort, .terminalEnding, .cutConsole, .reorderConsole, .repeatConsole,
       .loseConsole, .consoleRate:
       .console
-    case .nodeDown, .newCertificate, .clockSkew, .fullPorts, .agentDelay, .slowTasks: .condition
+    case .nodeDown, .newCertificate, .clockSkew, .fullPorts, .agentDelay, .agent, .slowTasks:
+      .condition
     case .workerDeath, .proxyRestart, .revokedTickets, .migration, .guestCrash: .happening
     }
   }

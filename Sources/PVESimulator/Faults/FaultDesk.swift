@@ -124,7 +124,7 @@ final class FaultDesk {
       guard let count = meets(i, facts) else { continue }
       plan.faults.append(records[i].id)
       switch family {
-      case .answer: spoil(&plan, records[i], count)
+      case .answer: spoil(&plan, records[i], facts, count)
       case .console: spoil(&plan.console, records[i])
       case .condition, .happening: due.append(records[i].id)
       }
@@ -141,7 +141,7 @@ final class FaultDesk {
     let record = records[i]
     let when = record.fault.when
     if let method = when.method, method != facts.method { return nil }
-    if let node = when.node, node != facts.node { return nil }
+    if let node = when.node, node != facts.node, node != facts.forwardedTo { return nil }
     if let user = record.user, !user.matches(facts.user ?? "") { return nil }
     if let path = record.path, let pattern = when.path {
       let isWhole = pattern.hasPrefix("/api2")
@@ -158,7 +158,9 @@ final class FaultDesk {
     return number
   }
 
-  private func spoil(_ plan: inout RequestPlan, _ record: Record, _ number: Int) {
+  private func spoil(
+    _ plan: inout RequestPlan, _ record: Record, _ facts: RequestFacts, _ number: Int
+  ) {
     let ending: RequestPlan.Ending
     switch record.fault.effect {
     case .latency(let time, let jitter):
@@ -167,7 +169,10 @@ final class FaultDesk {
     case .expiredTicket:
       plan.ticketHasExpired = true
       return
-    case .status(let status, let message): ending = .status(status, message: message)
+    case .status(let status, let message, let isCarriedOut):
+      ending =
+        isCarriedOut
+        ? .statusAfter(status, message: message) : .status(status, message: message)
     case .dropAnswer: ending = .dropAnswer
     case .dropRequest: ending = .dropRequest
     case .truncate(let bytes): ending = .truncate(bytes)
@@ -179,7 +184,9 @@ final class FaultDesk {
     default: return
     }
     // The first fault decides.
-    plan.ending = plan.ending ?? ending
+    guard plan.ending == nil else { return }
+    plan.ending = ending
+    plan.isBehindProxy = record.fault.when.node.map { $0 == facts.forwardedTo } ?? false
   }
 
   private func spoil(_ console: inout ConsolePlan?, _ record: Record) {
@@ -261,6 +268,19 @@ final class FaultDesk {
         sum
       }
     }
+  }
+
+  /// How much later a call of a guest agent is answered; nothing for other calls.
+  func agentDelay(path: String) -> Duration {
+    guard conditions.contains(where: { if case .agentDelay = $0 { true } else { false } }) else {
+      return .zero
+    }
+    // /api2/json/nodes/NODE/qemu/VMID/agent/…
+    let parts = path.split(separator: "/", maxSplits: 7)
+    guard parts.count >= 7, parts[4] == "qemu", parts[6] == "agent", let vmid = Int(parts[5]) else {
+      return .zero
+    }
+    return agentDelay(of: vmid)
   }
 
   /// By how much a task takes longer.

@@ -38,6 +38,8 @@ extension Cluster: FaultStage {
     case .nodeDown(let name, let manner): node(named: name ?? "")?.set(manner)
     case .newCertificate(let name): node(named: name ?? "")?.swapCertificate()
     case .clockSkew(let seconds): clock.advance(seconds: seconds)
+    case .agent(let state, let vmid):
+      for vmid in vmid.map({ [$0] }) ?? Array(guests.keys) { behaviour.agents[vmid] = state }
     case .workerDeath(let name, let worker): node(named: name ?? "")?.killWorker(worker ?? 0)
     case .proxyRestart(let name):
       node(named: name ?? "")?.restartProxy(for: duration ?? .milliseconds(500))
@@ -53,6 +55,8 @@ extension Cluster: FaultStage {
     case .nodeDown(let name, _): node(named: name ?? "")?.set(.up)
     case .newCertificate(let name): node(named: name ?? "")?.restoreCertificate()
     case .clockSkew(let seconds): clock.advance(seconds: -seconds)
+    case .agent(_, let vmid):
+      for vmid in vmid.map({ [$0] }) ?? Array(guests.keys) { behaviour.agents[vmid] = nil }
     default: break
     }
   }

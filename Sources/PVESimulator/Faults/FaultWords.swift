@@ -11,7 +11,8 @@ extension Fault {
     "bad-frame",
     "dead-port", "terminal-ending", "cut-console", "reorder-console", "repeat-console",
     "lose-console", "console-rate", "node-down", "new-certificate", "clock-skew", "full-ports",
-    "agent-delay", "slow-tasks", "kill-worker", "restart-proxy", "revoke-tickets", "migrate",
+    "agent", "agent-delay", "slow-tasks", "kill-worker", "restart-proxy", "revoke-tickets",
+    "migrate",
     "crash",
   ]
 
@@ -82,7 +83,8 @@ extension Fault {
     case .latency(let time, let jitter):
       [("latency", WordReader.text(of: time))]
         + (jitter > .zero ? [("jitter", WordReader.text(of: jitter))] : [])
-    case .status(let status, let message): [("status", "\(status)"), ("message", message)]
+    case .status(let status, let message, let isCarriedOut):
+      [("status", "\(status)"), ("message", message)] + (isCarriedOut ? [("carried-out", "")] : [])
     case .dropAnswer: [("drop", "answer")]
     case .dropRequest: [("drop", "request")]
     case .truncate(let bytes): [("truncate", "\(bytes)")]
@@ -105,6 +107,8 @@ extension Fault {
     case .fullPorts(let node): [("full-ports", node ?? "")]
     case .agentDelay(let delay, let vmid):
       [("agent-delay", WordReader.text(of: delay))] + (vmid.map { [("vmid", "\($0)")] } ?? [])
+    case .agent(let state, let vmid):
+      [("agent", state.rawValue)] + (vmid.map { [("vmid", "\($0)")] } ?? [])
     case .slowTasks(let factor): [("slow-tasks", "\(factor)")]
     case .workerDeath(let node, let worker):
       [("kill-worker", node ?? "")] + (worker.map { [("worker", "\($0)")] } ?? [])
@@ -172,7 +176,12 @@ struct WordReader {
       guard (200...599).contains(status) else {
         throw FaultError("'status' is 200 to 599, not \(status)")
       }
-      return .status(status, message: try take("message") { $1 } ?? "simulated fault")
+      let isCarriedOut = try take("carried-out") { name, value throws(FaultError) in
+        try WordReader.bare(name, value, true)
+      }
+      return .status(
+        status, message: try take("message") { $1 } ?? "simulated fault",
+        carriedOut: isCarriedOut ?? false)
     case "drop":
       switch value {
       case "", "answer", "true": return .dropAnswer
@@ -207,6 +216,9 @@ struct WordReader {
     case "agent-delay":
       return .agentDelay(
         try WordReader.duration(name, value), vmid: try take("vmid", WordReader.positive))
+    case "agent":
+      return .agent(
+        try WordReader.choice(name, value), vmid: try take("vmid", WordReader.positive))
     case "slow-tasks":
       guard let factor = Double(value), factor >= 0, factor <= 1_000_000 else {
         throw FaultError("'slow-tasks' is a factor, not '\(value)'")
@@ -233,9 +245,7 @@ struct WordReader {
     value.isEmpty || value == "true" ? nil : value
   }
 
-  static func bare(_ name: String, _ value: String, _ effect: Fault.Effect) throws(FaultError)
-    -> Fault.Effect
-  {
+  static func bare<T>(_ name: String, _ value: String, _ effect: T) throws(FaultError) -> T {
     guard optional(value) == nil else { throw FaultError("'\(name)' has no value") }
     return effect
   }

@@ -9,6 +9,8 @@ struct RequestFacts {
   var user: String?
   /// The node that was asked.
   var node: String
+  /// The node to which that one passes the request on.
+  var forwardedTo: String?
   /// Which of its pveproxy's workers was.
   var worker = 0
   /// Whether a login ticket was shown.
@@ -29,6 +31,8 @@ struct RequestPlan {
     case hang
     /// Nothing is carried out; these bytes come, then the connection closes.
     case garbage([UInt8])
+    /// It is carried out; this is the answer.
+    case statusAfter(Int, message: String)
     /// It is carried out; the connection closes instead of an answer.
     case dropAnswer
     /// It is carried out; so many bytes of the answer come, then the connection closes.
@@ -37,7 +41,7 @@ struct RequestPlan {
     /// Whether the request is carried out.
     var isCarriedOut: Bool {
       switch self {
-      case .dropAnswer, .truncate: true
+      case .statusAfter, .dropAnswer, .truncate: true
       case .status, .dropRequest, .hang, .garbage: false
       }
     }
@@ -45,7 +49,7 @@ struct RequestPlan {
     /// What the journal says instead of a reason phrase.
     var note: String {
       switch self {
-      case .status(_, let message): message
+      case .status(_, let message), .statusAfter(_, let message): message
       case .dropRequest: "request dropped (fault)"
       case .hang: "never answered (fault)"
       case .garbage: "garbage (fault)"
@@ -53,12 +57,29 @@ struct RequestPlan {
       case .truncate(let bytes): "cut after \(bytes) bytes (fault)"
       }
     }
+
+    /// What the node that passed the request on makes of it.
+    var behindProxy: Ending {
+      switch self {
+      case .status, .statusAfter: self
+      case .dropRequest, .garbage: .status(596, message: "Broken pipe")
+      case .hang: .status(596, message: "Connection timed out")
+      case .dropAnswer: .statusAfter(596, message: "Broken pipe")
+      case .truncate: .statusAfter(597, message: "Unexpected end-of-file")
+      }
+    }
   }
 
+  /// The request's method.
+  var method = ""
+  /// The request's whole path.
+  var path = ""
   /// The answer waits this long.
   var delay: Duration = .zero
   /// How it goes wrong; nil for well.
   var ending: Ending?
+  /// Whether it goes wrong between two nodes: the one that was asked answers for the other.
+  var isBehindProxy = false
   /// The ticket counts as expired.
   var ticketHasExpired = false
   /// For a websocket, what happens to it.

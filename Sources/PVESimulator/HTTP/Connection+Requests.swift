@@ -267,7 +267,7 @@ extension Connection {
   private func answer(_ request: ClientRequest, _ parameters: Parameters, _ file: UploadedFile?) {
     guard stream != nil else { return }
     if let ending = plan.ending, !ending.isCarriedOut {
-      spoil(ending, request)
+      spoil(ending)
       return
     }
     if let failure = node.behaviour.failEverything {

@@ -185,7 +185,8 @@ final class Connection: StreamHandler {
   // MARK: writing
 
   /// Sends an answer: what is delayed no sooner than three seconds after the request began.
-  func respond(_ response: Response) {
+  func respond(_ given: Response) {
+    let response = replaced(given)
     phase = .busy
     ignoreIdleness()
     guard response.isDelayed else {

@@ -64,6 +64,11 @@ extension Connection {
       return
     }
     let answer = upgrade.acceptance
+    if case .statusAfter? = plan.ending {
+      relay.connectionClosed()
+      respond(.plain(500, "\n"))
+      return
+    }
     if let ending = plan.ending {
       cut(answer, ending)
       relay.connectionClosed()

@@ -21,10 +21,14 @@ final class Cluster {
   private(set) lazy var control = ControlDesk(cluster: self)
   /// Where the cluster is kept beyond the end of the process.
   var store: StateStore?
+  /// What it stays over restarts, where it is kept.
+  var identity: ClusterIdentity?
+  /// Where the journal is kept, too.
+  var journalFile: JournalFile?
   var behaviour: Behaviour
   let access: AccessControl
   /// Users and rights at the start.
-  let initialAccess: AccessControl.Contents
+  var initialAccess: AccessControl.Contents
   /// VMs and containers by vmid; vmids are unique in a cluster.
   var guests: [Int: Guest] = [:] { didSet { guestsInOrder = nil } }
   private var guestsInOrder: [Guest]?
@@ -90,7 +94,11 @@ final class Cluster {
     for description in configuration.guests {
       let node = description.node.flatMap { nodesByName[$0] } ?? first
       guests[description.vmid] = Guest(description, node: node)
+      guard let pool = description.pool else { continue }
+      if pools[pool] == nil { pools.create(pool, comment: nil) }
+      pools.move(description.vmid, to: pool)
     }
+    pools.flush()
     storages.expect { [unowned self] in seedVolumes() }
   }
 
@@ -121,6 +129,11 @@ final class Cluster {
 
   /// Ends every node, with its clients, workers, guests and their processes.
   func shutdown() {
+    // What ends now isn't what is kept: the guests of a file go on running with the next start.
+    store?.close()
+    store = nil
+    journalFile?.close()
+    journalFile = nil
     for node in nodes { node.shutdown() }
   }
 }

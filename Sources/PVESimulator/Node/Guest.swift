@@ -40,8 +40,8 @@ final class Guest {
     description = seed
     self.node = node
     isRunning = seed.running && !seed.template
-    startedAt = node.clock.now - 2_673
-    diskSize = GuestConfig.seedDiskSize(seed.kind)
+    startedAt = node.clock.now - seed.uptime
+    diskSize = seed.disk
     // A real machine runs from the beginning; everything else is started when somebody needs it.
     if description.machine != nil, isRunning {
       node.loop.schedule(after: .zero) { [weak self] in self?.insides.started() }
@@ -99,6 +99,7 @@ final class Guest {
 
   /// Keeps the guest's state; to be called after every change of it.
   func save() {
+    guard node.cluster.store != nil else { return }
     node.cluster.save(.guest, String(vmid), document)
   }
 
@@ -147,6 +148,9 @@ final class Guest {
     isRunning = running
     isPaused = paused
     self.startedAt = startedAt
+    if running, description.machine != nil {
+      node.loop.schedule(after: .zero) { [weak self] in self?.insides.started() }
+    }
   }
 
   /// Uses what was noted for the next start. Drives that go become unused volumes, or are destroyed.

@@ -1,10 +1,5 @@
 /// The configuration that a guest of the simulator's configuration begins with.
 extension GuestConfig {
-  /// The size of a seeded guest's disk.
-  static func seedDiskSize(_ kind: SimulatedGuest.Kind) -> Int {
-    kind == .qemu ? 32 << 30 : 8 << 30
-  }
-
   /// The name of a seeded guest's disk.
   static func seedDiskName(_ about: SimulatedGuest) -> String {
     "\(about.template ? "base" : "vm")-\(about.vmid)-disk-0"
@@ -38,7 +33,8 @@ extension GuestConfig {
         "virtio=\(GuestIdentity.mac(GuestIdentity.bytes(of: about.vmid, 3, salt: 1))),"
           + "bridge=vmbr0,firewall=1"
       ),
-      ("numa", "0"), ("ostype", "l26"), ("scsi0", "\(disk(about)),iothread=1,size=32G"),
+      ("numa", "0"), ("ostype", "l26"),
+      ("scsi0", "\(disk(about)),iothread=1,size=\(about.disk >> 30)G"),
       ("scsihw", "virtio-scsi-single"),
     ]
     for port in about.serialPorts.keys.sorted() { options.append(("serial\(port)", "socket")) }
@@ -60,7 +56,7 @@ extension GuestConfig {
           + "hwaddr=\(GuestIdentity.mac(GuestIdentity.bytes(of: about.vmid, 3, salt: 1))),"
           + "ip=dhcp,type=veth"
       ),
-      ("ostype", "debian"), ("rootfs", "\(disk(about)),size=8G"), ("swap", "0"),
+      ("ostype", "debian"), ("rootfs", "\(disk(about)),size=\(about.disk >> 30)G"), ("swap", "0"),
       ("unprivileged", "1"),
     ]
   }

@@ -1,11 +1,15 @@
 /// What is kept of a guest over a restart of the simulator.
 extension Guest {
+  /// A configuration that nobody has changed or asked for follows from the simulator's, and isn't in it.
   var document: JSON {
-    [
-      "vmid": .int(vmid), "kind": .string(kind.rawValue), "node": .string(node.name),
-      "running": .flag(isRunning), "paused": .flag(isPaused), "started": .int(startedAt),
-      "config": config.document,
+    var members: [JSON.Member] = [
+      .init(key: "vmid", value: .int(vmid)), .init(key: "kind", value: .string(kind.rawValue)),
+      .init(key: "node", value: .string(node.name)),
+      .init(key: "running", value: .flag(isRunning)), .init(key: "paused", value: .flag(isPaused)),
+      .init(key: "started", value: .int(startedAt)),
     ]
+    if !isUntouched { members.append(.init(key: "config", value: config.document)) }
+    return .object(members)
   }
 }
 
@@ -27,7 +31,12 @@ extension Cluster {
       }
       var seed = SimulatedGuest(kind: kind, vmid: vmid, name: "")
       if let known = seeds[vmid], known.kind == kind { seed = known }
-      let guest = Guest(seed, config: GuestConfig(document: document["config"]), node: node)
+      let guest =
+        if let config = document["config"] {
+          Guest(seed, config: GuestConfig(document: config), node: node)
+        } else {
+          Guest(seed, node: node)
+        }
       var started = clock.now
       if case .int(let time)? = document["started"] { started = time }
       guest.resume(
@@ -47,7 +56,7 @@ extension Cluster {
         Volume(
           storage: GuestConfig.seedStorage, name: GuestConfig.seedDiskName(about),
           content: about.kind == .qemu ? "images" : "rootdir", format: "raw",
-          size: GuestConfig.seedDiskSize(about.kind), vmid: about.vmid, created: created),
+          size: about.disk, vmid: about.vmid, created: created),
         guest.node.name
       )
     }

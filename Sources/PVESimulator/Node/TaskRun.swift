@@ -45,7 +45,8 @@ final class TaskRun {
   /// Goes on later; never when the task was stopped meanwhile.
   func after(_ delay: Duration, _ body: @escaping (TaskRun) -> Void) {
     guard !isOver, let node else { return }
-    timer = node.loop.schedule(after: delay) { [weak self] in
+    let time = delay * node.cluster.faults.taskFactor
+    timer = node.loop.schedule(after: time) { [weak self] in
       guard let self, !self.isOver else { return }
       body(self)
     }

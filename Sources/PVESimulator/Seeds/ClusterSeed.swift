@@ -2,7 +2,7 @@
 ///
 /// All of a guest's nature (name, tags, pool, size, state, node) is drawn from ``Dice`` by its place, so guest 150 of a
 /// thousand is guest 150 of ten thousand.
-public struct ClusterSeed: Sendable, Hashable {
+public struct ClusterSeed: Sendable, Hashable, CustomStringConvertible {
   /// The number.
   public var seed: UInt64
   /// How many VMs and containers.
@@ -20,6 +20,11 @@ public struct ClusterSeed: Sendable, Hashable {
     self.seed = seed
     self.guests = guests
     self.nodes = nodes
+  }
+
+  /// `seed 7, 100 guests and 4 nodes`.
+  public var description: String {
+    "seed \(seed), \(guests) guest\(guests == 1 ? "" : "s") and \(nodes) node\(nodes == 1 ? "" : "s")"
   }
 
   /// Names of the nodes: `pve1`, `pve2` …
@@ -102,13 +107,22 @@ extension SimulatorConfiguration {
     apply(ClusterSeed(seed: seed, guests: guests, nodes: nodes))
   }
 
+  /// Several nodes, `pve1` and so on, with the guests on them in turn.
+  public mutating func spread(over nodes: Int) {
+    let names = ClusterSeed(seed: 0, guests: 0, nodes: nodes).nodeNames
+    nodeName = names.first ?? nodeName
+    otherNodes = Array(names.dropFirst())
+    if names.count > 1, clusterName == nil { clusterName = "simulated" }
+    for i in guests.indices { guests[i].node = names[i % names.count] }
+  }
+
   /// Puts a seed's nodes, guests and users in the place of those that are here.
   public mutating func apply(_ seed: ClusterSeed) {
     let names = seed.nodeNames
     nodeName = names.first ?? "pve1"
     otherNodes = Array(names.dropFirst())
     if names.count > 1, clusterName == nil { clusterName = "simulated" }
-    self.seed = seed.seed
+    self.seed = seed
     guests = seed.makeGuests()
     users = seed.makeUsers()
   }

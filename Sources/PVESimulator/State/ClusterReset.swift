@@ -13,24 +13,24 @@ extension Cluster {
     behaviour = configuration.behaviour
     clock.reset()
     tickets.revocations.clear()
-    store?.eraseAll()
     storages.clear()
     pools.restore([])
     access.reset(to: initialAccess)
     resetObjects()
-    tickets.persist()
     placeGuests()
-    injectConfiguredFaults()
+    saveEverything()
+    // They were checked at the start, and every node is still there.
+    try? injectConfiguredFaults()
     journal.clear()
   }
 
-  /// Injects the configuration's faults; they were checked before the start.
-  func injectConfiguredFaults() {
+  /// Injects the configuration's faults.
+  func injectConfiguredFaults() throws(SimulatorError) {
     for fault in configuration.faults {
       do throws(FaultError) {
         try faults.add(fault)
       } catch {
-        // A fault for what isn't there any more does nothing.
+        throw .configuration("the fault '\(fault)': \(error)")
       }
     }
   }

@@ -8,9 +8,7 @@ import Glibc
 ///
 /// All calls block; ``StateStore`` makes them from a thread of its own.
 ///
-/// Proof of `@unchecked Sendable`: GRDB's queue takes calls from any thread, `path` is constant, and `lock` is only
-/// kept, never read.
-final class StateFile: @unchecked Sendable {
+final class StateFile: Sendable {
   /// A document's address.
   struct Key: Hashable, Sendable {
     var kind: StateKind
@@ -112,6 +110,7 @@ final class StateFile: @unchecked Sendable {
   func close() {
     // A failure to close leaves a file that the next start repairs by itself.
     try? queue.close()
+    lock.release()
   }
 
   // MARK: making and examining
@@ -148,9 +147,10 @@ final class StateFile: @unchecked Sendable {
 
   /// Has SQLite look the whole file over, on a connection that can't write.
   private static func examine(_ path: String) throws(StateFailure) {
-    let hadIndex = access("\(path)-shm", F_OK) == 0
-    // The index of the write-ahead log is made for reading too; it is nobody's data.
-    defer { if !hadIndex { unlink("\(path)-shm") } }
+    // A log and its index are made for reading too. Where there was none, there is nothing in it.
+    let sides: [String] = ["\(path)-wal", "\(path)-shm"]
+    let made = sides.filter { access($0, F_OK) != 0 }
+    defer { for side in made { unlink(side) } }
     var complaints: [String]
     do {
       var configuration = Configuration()

@@ -7,7 +7,7 @@ import Synchronization
 /// The lock is `flock` on a descriptor that stays open: it goes with the process, however that ends. SQLite's own locks
 /// are `fcntl` ones, which a process loses with the first descriptor of the file that it closes; so a file that this
 /// process has in use already is not even opened.
-struct StateGuard: ~Copyable {
+final class StateGuard: Sendable {
   /// "Sally" in SQLite's `application_id`.
   static let applicationID: Int32 = 0x5341_4C59
   private static let magic = Array("SQLite format 3\u{0}".utf8)
@@ -18,7 +18,8 @@ struct StateGuard: ~Copyable {
   }
   private static let inUse = Mutex<Set<Identity>>([])
 
-  private let descriptor: Int32
+  /// -1 once it is released.
+  private let descriptor: Mutex<Int32>
   private let identity: Identity
   /// SQLite's `user_version` in the file.
   let version: Int
@@ -67,19 +68,25 @@ struct StateGuard: ~Copyable {
       _ = StateGuard.inUse.withLock { $0.remove(identity) }
       throw failure
     }
-    self.descriptor = descriptor
+    self.descriptor = Mutex(descriptor)
     self.identity = identity
     self.version = version
   }
 
-  deinit {
-    close(descriptor)
-    let identity = identity
-    _ = StateGuard.inUse.withLock { $0.remove(identity) }
+  deinit { release() }
+
+  /// Lets go of the file.
+  func release() {
+    descriptor.withLock { descriptor in
+      guard descriptor >= 0 else { return }
+      close(descriptor)
+      descriptor = -1
+      _ = StateGuard.inUse.withLock { $0.remove(identity) }
+    }
   }
 
   /// Only its owner may read it: passwords and keys are in it.
-  func tighten() { fchmod(descriptor, 0o600) }
+  func tighten() { descriptor.withLock { _ = fchmod($0, 0o600) } }
 
   /// The header says whose file it is: magic at 0, `user_version` at 60, `application_id` at 68, big-endian.
   private static func version(of descriptor: Int32, _ path: String) throws(StateFailure) -> Int {

@@ -64,6 +64,14 @@ final class WorkThread: @unchecked Sendable {
     pthread_mutex_unlock(mutex)
   }
 
+  /// Ends the thread once everything is done, without waiting for that.
+  func stop() {
+    pthread_mutex_lock(mutex)
+    isEnding = true
+    pthread_cond_broadcast(changed)
+    pthread_mutex_unlock(mutex)
+  }
+
   private func work() {
     sp_name_thread(name)
     while true {

@@ -35,12 +35,11 @@ final class EmbeddedNode {
     if let secret = SecretSource.environment("SALLYPORT_NODE_TOKEN_SECRET") {
       configuration.tokenSecret = secret
     }
+    configuration.controlToken = SecretSource.environment("SALLYPORT_NODE_CONTROL_TOKEN")
     do throws(SimulatorError) {
       simulator = try await PVESimulator.start(configuration)
     } catch {
-      throw Failure(
-        kind: "node-failed", sentence: "The embedded node didn't start: \(error).",
-        remedy: "Give another --port, or 0 for a free one.")
+      throw Failure(error)
     }
   }
 
@@ -56,5 +55,25 @@ final class EmbeddedNode {
   /// Ends the node and every process that it started.
   func stop() async {
     await simulator.shutdown()
+  }
+}
+
+extension Failure {
+  /// Why an embedded node didn't start, in one line.
+  init(_ error: SimulatorError) {
+    let (kind, status): (String, ExitStatus) =
+      switch error {
+      case .configuration: ("bad-configuration", .configuration)
+      case .listen: ("not-listening", .configuration)
+      case .state: ("bad-state", .configuration)
+      case .certificate: ("node-failed", .failure)
+      }
+    let way: String =
+      switch error {
+      case .listen: " Give another --port, or 0 for a free one."
+      case .configuration, .state, .certificate: ""
+      }
+    self.init(
+      kind: kind, sentence: "The embedded node didn't start: \(error).\(way)", status: status)
   }
 }
