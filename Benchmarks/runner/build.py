@@ -1,4 +1,4 @@
-"""What a run needs before it starts: the load's two programs, a certificate, websockify."""
+"""What a run needs before it starts: the load's programs, a certificate, peers from PyPI."""
 
 import os
 import shutil
@@ -11,13 +11,14 @@ COMMON = ["transport.c", "channel.c", "rfb.c", "http.c", "park.c"]
 PROGRAMS = {
     "backend": ["backend.c", "guest.c", "node.c"],
     "generator": ["generator.c", "loads.c", "viewer.c", "route.c"],
+    "requests": ["requests.c"],
 }
 FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra"]
 LIBRARIES = ["-lssl", "-lcrypto", "-lpthread"]
 
 
 def compile_load(sources, directory):
-    """Compiles backend and generator; returns their paths by name."""
+    """Compiles the load's programs; returns their paths by name."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("clang")
     if compiler is None:
         raise Failure("there is no C compiler (cc or clang)")
@@ -44,18 +45,20 @@ def make_certificate(directory):
     return certificate, key
 
 
-def install_websockify(directory):
-    """websockify 0.13 with numpy, from PyPI, in a virtual environment; returns its path."""
-    environment = os.path.join(directory, "websockify")
-    program = os.path.join(environment, "bin", "websockify")
+def install(directory, name, packages):
+    """Packages of PyPI in a virtual environment of their own; returns its folder of programs."""
+    environment = os.path.join(directory, name)
+    programs = os.path.join(environment, "bin")
     done = os.path.join(environment, "installed")
+    wanted = "\n".join(packages)
     if os.path.exists(done):
-        return program
-    print("installing websockify …", flush=True)
+        with open(done) as file:
+            if file.read() == wanted:
+                return programs
+    print(f"installing {name} …", flush=True)
     for command in (
         [sys.executable, "-m", "venv", "--clear", environment],
-        [os.path.join(environment, "bin", "pip"), "install", "-q", "--disable-pip-version-check",
-         "websockify==0.13.0", "numpy"],
+        [os.path.join(programs, "pip"), "install", "-q", "--disable-pip-version-check", *packages],
     ):
         try:
             ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -63,5 +66,12 @@ def install_websockify(directory):
             raise Failure("pip did not finish in five minutes")
         if ran.returncode != 0:
             raise Failure((ran.stderr or ran.stdout).strip().splitlines()[-1])
-    open(done, "w").close()
-    return program
+    with open(done, "w") as file:
+        file.write(wanted)
+    return programs
+
+
+def install_websockify(directory):
+    """websockify 0.13 with numpy; returns its path."""
+    return os.path.join(
+        install(directory, "websockify", ["websockify==0.13.0", "numpy"]), "websockify")

@@ -16,14 +16,14 @@ MEMORY = (
     ("KiB of all held", "held", "memory", 1), ("all opened in s", "held", "open_seconds", 1))
 
 
-def _cell(spread, digits):
+def cell(spread, digits):
     if spread is None:
         return "–"
     middle, least, greatest = (f"{value:.{digits}f}" for value in spread)
     return middle if least == greatest else f"{middle} ({least}–{greatest})"
 
 
-def _table(title, rows, headings):
+def table(title, rows, headings):
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     lines = [title]
     for row in [headings, *rows]:
@@ -36,12 +36,12 @@ def _section(title, results, contenders, columns, suffix=""):
     rows = []
     for contender in contenders:
         cells = [
-            _cell(results.spread(load + suffix, contender.name, field), digits)
+            cell(results.spread(load + suffix, contender.name, field), digits)
             for _, load, field, digits in columns]
         if any(cell != "–" for cell in cells):
             label = contender.proxy + (f", {contender.threads}" if contender.threads else "")
             rows.append([label, *cells])
-    return _table(title, rows, ["", *(column[0] for column in columns)]) if rows else ""
+    return table(title, rows, ["", *(column[0] for column in columns)]) if rows else ""
 
 
 def tables(results, contenders):
@@ -65,8 +65,8 @@ def targets(verdicts):
     for verdict in verdicts:
         bound = ("≥ " if verdict.at_least else "≤ ") + f"{verdict.limit:g}"
         digits = 0 if verdict.limit >= 1000 else 2
-        rows.append([verdict.what, _cell(verdict.spread, digits), bound, words[verdict.met]])
-    return _table("Targets", rows, ["", "measured", "target", ""])
+        rows.append([verdict.what, cell(verdict.spread, digits), bound, words[verdict.met]])
+    return table("Targets", rows, ["", "measured", "target", ""])
 
 
 def failures(results):
