@@ -1,122 +1,197 @@
 /// `/cluster` and the list of nodes.
 extension PVENode {
   static let clusterOperations: [Operation] = [
-    Operation(
-      method: "GET", path: "/cluster/resources",
-      parameters: [.string("type", optional: true, choices: ["vm", "storage", "node", "sdn"])]
-    ) { node, arguments in
-      let type = arguments.text("type")
-      var rows: [JSON] = []
-      if type == nil || type == "vm" {
-        rows += node.visibleGuests(arguments).map { node.resourceRow($0) }
-      }
-      if type == nil || type == "node" { rows.append(node.nodeRow(isResource: true)) }
-      if (type == nil || type == "storage")
-        && node.holds(arguments, "Datastore.Audit", on: "/storage/local")
-      {
-        rows.append([
-          "id": .string("storage/\(node.name)/local"), "type": "storage", "storage": "local",
-          "node": .string(node.name), "status": "available", "plugintype": "dir", "shared": 0,
-          "content": "backup,snippets,rootdir,vztmpl,images,iso", "disk": 23_475_339_264,
-          "maxdisk": 270_553_174_016,
-        ])
-      }
-      if (type == nil || type == "sdn") && node.holds(arguments, "SDN.Audit", on: "/sdn") {
-        rows.append([
-          "id": .string("network/\(node.name)/zone/localnetwork"), "type": "network",
-          "network-type": "zone", "network": "localnetwork", "node": .string(node.name),
-          "status": "ok",
-        ])
-      }
-      return APIResult(.array(rows))
+    Operation("GET", "/cluster/resources") { node, arguments in
+      APIResult(node.resources(arguments))
     },
-    Operation(
-      method: "GET", path: "/cluster/status", permission: .privileges(["Sys.Audit"], on: "/"),
-      isProtected: true
-    ) { node, _ in
-      var rows: [JSON] = []
-      if let cluster = node.configuration.clusterName {
-        rows.append([
-          "type": "cluster", "id": "cluster", "name": .string(cluster), "version": 1, "nodes": 1,
-          "quorate": 1,
-        ])
-      }
-      rows.append([
-        "type": "node", "id": .string("node/\(node.name)"), "name": .string(node.name),
-        "ip": "192.0.2.10", "nodeid": 0, "local": 1, "online": 1, "level": "",
-      ])
-      return APIResult(.array(rows))
+    Operation("GET", "/cluster/status") { node, _ in
+      APIResult(node.clusterStatus)
     },
-    Operation(
-      method: "GET", path: "/cluster/nextid",
-      parameters: [
-        ParameterSchema(
-          name: "vmid", kind: .integer, isOptional: true, minimum: 100, maximum: 999_999_999,
-          format: .vmid)
-      ]
-    ) { node, arguments throws(APIError) in
-      if let wanted = arguments.integer("vmid") {
-        guard node.guests[wanted] == nil else {
-          throw .invalid([.init(name: "vmid", text: "VM \(wanted) already exists")])
-        }
-        return APIResult(.string(String(wanted)))
-      }
-      let free = (100...).first { node.guests[$0] == nil } ?? 100
-      return APIResult(.string(String(free)))
+    Operation("GET", "/cluster/nextid") { node, arguments throws(APIError) in
+      try node.nextID(arguments)
     },
-    Operation(method: "GET", path: "/nodes") { node, _ in
-      APIResult([node.nodeRow(isResource: false)])
+    Operation("GET", "/cluster/tasks") { node, arguments in
+      APIResult(node.clusterTasks(arguments))
+    },
+    Operation("GET", "/cluster/options") { node, arguments in
+      APIResult(node.clusterOptions(arguments))
+    },
+    Operation("PUT", "/cluster/options") { node, arguments throws(APIError) in
+      try node.updateClusterOptions(arguments)
+    },
+    Operation("GET", "/cluster/log") { node, arguments in
+      APIResult(node.clusterLog(arguments))
+    },
+    Operation("GET", "/nodes") { node, arguments in
+      var rows = RowWriter()
+      for other in node.cluster.nodes {
+        rows.add(
+          other, mayAudit: node.holds(arguments, "Sys.Audit", on: "/nodes/\(other.name)"),
+          isResource: false)
+      }
+      return APIResult(rows.json)
     },
   ]
 
-  /// Guests that the caller may see, by vmid.
-  func visibleGuests(_ arguments: Arguments) -> [Guest] {
-    guests.values.sorted { $0.description.vmid < $1.description.vmid }.filter {
-      holds(arguments, "VM.Audit", on: "/vms/\($0.description.vmid)")
+  // MARK: resources
+
+  private func resources(_ arguments: Arguments) -> JSON {
+    let type = arguments.text("type")
+    var rows = RowWriter(capacity: type == nil || type == "vm" ? guests.count * 480 + 4096 : 4096)
+    if type == nil {
+      for name in cluster.pools.names where holds(arguments, "Pool.Audit", on: "/pool/\(name)") {
+        rows.beginRow()
+        rows.field("id", "/pool/\(name)")
+        rows.field("type", word: "pool")
+        rows.field("pool", name)
+        rows.endRow()
+      }
     }
+    if type == nil || type == "vm" {
+      for guest in cluster.sortedGuests where maySee(arguments, guest) {
+        rows.addResource(guest, pool: cluster.pools.pool(of: guest.vmid))
+      }
+    }
+    if type == nil || type == "node" {
+      for node in cluster.nodes {
+        rows.add(
+          node, mayAudit: holds(arguments, "Sys.Audit", on: "/nodes/\(node.name)"),
+          isResource: true)
+      }
+    }
+    if type == nil || type == "storage" {
+      for definition in cluster.storages.sorted
+      where !definition.isDisabled
+        && holds(arguments, "Datastore.Audit", on: "/storage/\(definition.id)")
+      {
+        for node in cluster.nodes where definition.isAvailable(on: node.name) {
+          rows.addResource(definition, on: node)
+        }
+      }
+    }
+    if type == nil || type == "sdn" {
+      for node in cluster.nodes
+      where holds(arguments, "SDN.Audit", on: "/sdn/zones/localnetwork") {
+        rows.addZone(of: node)
+      }
+    }
+    return rows.json
   }
 
-  /// A guest in `GET /cluster/resources`.
-  fileprivate func resourceRow(_ guest: Guest) -> JSON {
-    let about = guest.description
-    var members: [JSON.Member] = [
-      .init(key: "id", value: .string("\(about.kind.rawValue)/\(about.vmid)")),
-      .init(key: "type", value: .string(about.kind.rawValue)),
-      .init(key: "vmid", value: .int(about.vmid)), .init(key: "name", value: .string(about.name)),
-      .init(key: "node", value: .string(name)),
-      .init(key: "status", value: .string(guest.isRunning ? "running" : "stopped")),
-      .init(key: "template", value: .flag(about.template)),
-      .init(key: "uptime", value: .int(guest.uptime)),
-      .init(key: "cpu", value: guest.isRunning ? .double(0.0236471979892318) : 0),
-      .init(key: "maxcpu", value: .int(about.cores)),
-      .init(key: "mem", value: .int(guest.isRunning ? about.memory / 3 : 0)),
-      .init(key: "maxmem", value: .int(about.memory)), .init(key: "memhost", value: 0),
-      .init(key: "disk", value: 0), .init(key: "maxdisk", value: 34_359_738_368),
-      .init(key: "diskread", value: 0), .init(key: "diskwrite", value: 0),
-      .init(key: "netin", value: 0), .init(key: "netout", value: 0),
-    ]
-    if !about.tags.isEmpty {
-      members.append(.init(key: "tags", value: .string(about.tags.joined(separator: ";"))))
-    }
-    return .object(members)
+  /// Whether lists show a guest to the caller.
+  func maySee(_ arguments: Arguments, _ guest: Guest) -> Bool {
+    arguments.isRoot
+      || access.privileges(of: arguments.authID, onGuest: guest.vmid).contains(.vmAudit)
   }
 
-  /// The node in `GET /nodes` and `GET /cluster/resources`.
-  fileprivate func nodeRow(isResource: Bool) -> JSON {
-    var members: [JSON.Member] = [
-      .init(key: "id", value: .string("node/\(name)")), .init(key: "type", value: "node"),
-      .init(key: "node", value: .string(name)), .init(key: "status", value: "online"),
-      .init(key: "level", value: ""), .init(key: "uptime", value: .int(clock.now - booted)),
-      .init(key: "cpu", value: 0.0277227722772277), .init(key: "maxcpu", value: 2),
-      .init(key: "mem", value: 1_334_693_888), .init(key: "maxmem", value: 25_276_514_304),
-      .init(key: "disk", value: 23_475_335_168), .init(key: "maxdisk", value: 270_553_174_016),
-    ]
-    if isResource {
-      members.append(.init(key: "cgroup-mode", value: 2))
+  // MARK: the cluster
+
+  private var clusterStatus: JSON {
+    var rows: [JSON] = []
+    let nodes = cluster.nodes
+    let isCluster = configuration.clusterName != nil || nodes.count > 1
+    if isCluster {
+      let online = nodes.count { $0.reachability == .up }
+      rows.append([
+        "type": "cluster", "id": "cluster",
+        "name": .string(configuration.clusterName ?? "sallyport"), "version": .int(nodes.count),
+        "nodes": .int(nodes.count), "quorate": .flag(online > nodes.count / 2),
+      ])
+    }
+    for (i, node) in nodes.enumerated() {
+      rows.append([
+        "type": "node", "id": .string("node/\(node.name)"), "name": .string(node.name),
+        "ip": .string(cluster.address(of: node)), "nodeid": .int(isCluster ? i + 1 : 0),
+        "local": .flag(node === self), "online": .flag(node.reachability == .up), "level": "",
+      ])
+    }
+    return .array(rows)
+  }
+
+  private func nextID(_ arguments: Arguments) throws(APIError) -> APIResult {
+    if let wanted = arguments.integer("vmid") {
+      guard guests[wanted] == nil else {
+        throw .invalid([.init(name: "vmid", text: "VM \(wanted) already exists")])
+      }
+      return APIResult(.string(String(wanted)))
+    }
+    let options = cluster.datacenter
+    var range = 100...999_999
+    for part in options["next-id"]?.split(separator: ",") ?? [] {
+      let halves = part.split(separator: "=")
+      guard halves.count == 2, let number = Int(halves[1]) else { continue }
+      if halves[0] == "lower", number <= range.upperBound { range = number...range.upperBound }
+      if halves[0] == "upper", number > range.lowerBound { range = range.lowerBound...number - 1 }
+    }
+    guard let free = range.first(where: { guests[$0] == nil }) else {
+      throw .died(
+        "unable to get any free VMID in range [\(range.lowerBound), \(range.upperBound + 1)]")
+    }
+    return APIResult(.string(String(free)))
+  }
+
+  private func clusterTasks(_ arguments: Arguments) -> JSON {
+    let seesAll = holds(arguments, "Sys.Audit", on: "/")
+    var rows: [TaskRecord] = []
+    for node in cluster.nodes where node.reachability == .up {
+      // Nodes tell each other of what runs, and of so many tasks in all.
+      let running = node.tasks.running
+      rows += running
+      rows += node.tasks.ended.prefix(max(0, 25 - running.count))
+    }
+    rows.sort { ($0.started, $0.pid) > ($1.started, $1.pid) }
+    return .array(
+      rows.filter { seesAll || $0.userID == arguments.authID }.map(\.broadcastRow))
+  }
+
+  private func clusterLog(_ arguments: Arguments) -> JSON {
+    let seesAll = holds(arguments, "Sys.Syslog", on: "/")
+    let limit = arguments.integer("max") ?? 50
+    var rows: [JSON] = []
+    let records = cluster.nodes.flatMap { node in node.tasks.ended.prefix(limit) }
+      .sorted { ($0.ended ?? 0, $0.pid) > ($1.ended ?? 0, $1.pid) }
+    for task in records where seesAll || task.belongs(to: arguments.authID) {
+      guard rows.count < limit else { break }
+      rows.append([
+        "uid": .int(rows.count + 1), "time": .int(task.ended ?? task.started), "pri": 6,
+        "tag": "pvedaemon", "pid": .int(task.pid), "node": .string(task.node),
+        "user": .string(task.user),
+        "msg": .string("end task \(task.upid) \(task.exitStatus ?? "")"),
+      ])
+    }
+    return .array(rows)
+  }
+}
+
+extension RowWriter {
+  /// The zone that every node has. It became a kind of network resource in PVE 9.1, and PVE 7 has none.
+  fileprivate mutating func addZone(of node: PVENode) {
+    guard node.era.major >= 8 else { return }
+    beginRow()
+    if node.era.zonesAreNetworks {
+      field("id", "network/\(node.name)/zone/localnetwork")
+      field("type", word: "network")
+      field("network-type", word: "zone")
+      field("network", word: "localnetwork")
     } else {
-      members.append(
-        .init(key: "ssl_fingerprint", value: .string("\(certificates.fingerprint)")))
+      field("id", "sdn/\(node.name)/localnetwork")
+      field("type", word: "sdn")
+      field("sdn", word: "localnetwork")
     }
-    return .object(members)
+    field("node", node.name)
+    field("status", word: node.reachability == .up ? "ok" : "unknown")
+    endRow()
+  }
+}
+
+extension Era {
+  /// Whether `GET /cluster/resources` calls zones `network` and no more `sdn`.
+  var zonesAreNetworks: Bool { self == .v9_1 || self == .v9_2 }
+}
+
+extension Cluster {
+  /// The address that a node would have.
+  func address(of node: PVENode) -> String {
+    "192.0.2.\(10 + (nodes.firstIndex { $0 === node } ?? 0))"
   }
 }

@@ -1,180 +1,138 @@
-/// `/nodes/{node}/qemu` and `/nodes/{node}/lxc` without consoles: lists, state, configuration, power.
+/// `/nodes/{node}/qemu` and `/nodes/{node}/lxc` without consoles and the agent.
 extension PVENode {
-  static let guestOperations: [Operation] =
-    operations(of: .qemu, list: [.boolean("full")]) + operations(of: .lxc, list: [])
+  static let guestOperations: [Operation] = {
+    var all: [Operation] = machineOperations
+    all += allGuestsOperations
+    all += backupOperations
+    for kind in [SimulatedGuest.Kind.qemu, .lxc] {
+      all += listOperations(of: kind)
+      all += powerOperations(of: kind)
+      all += configOperations(of: kind)
+      all += createOperations(of: kind)
+      all += snapshotOperations(of: kind)
+      all += cloneOperations(of: kind)
+      all += diskOperations(of: kind)
+      all += migrationOperations(of: kind)
+    }
+    return all
+  }()
 
-  private static func operations(of kind: SimulatedGuest.Kind, list: [ParameterSchema])
-    -> [Operation]
-  {
+  private static func listOperations(of kind: SimulatedGuest.Kind) -> [Operation] {
     let base = "/nodes/{node}/\(kind.rawValue)"
-    let looks = Permission.privileges(["VM.Audit"], on: "/vms/{vmid}")
-    let powers = Permission.privileges(["VM.PowerMgmt"], on: "/vms/{vmid}")
-    let task = kind == .qemu ? "qm" : "vz"
-    let common: [ParameterSchema] = [.node, .vmid, .boolean("skiplock")]
     return [
-      Operation(
-        method: "GET", path: base, parameters: [.node] + list, isProtected: true, isForwarded: true
-      ) { node, arguments in
-        let rows = node.visibleGuests(arguments).filter { $0.description.kind == kind }
-        return APIResult(.array(rows.map { .object(node.row($0)) }))
-      },
-      Operation(
-        method: "GET", path: base + "/{vmid}/status/current", parameters: [.node, .vmid],
-        permission: looks, isProtected: true, isForwarded: true
-      ) { node, arguments throws(APIError) in
-        let guest = try node.guest(arguments, kind)
-        var members = node.row(guest) + [.init(key: "ha", value: ["managed": 0])]
-        if kind == .qemu {
-          members.append(
-            .init(key: "qmpstatus", value: .string(guest.isRunning ? "running" : "stopped")))
-          if guest.isRunning {
-            members.append(.init(key: "clipboard", value: .null))
-            if guest.description.agent { members.append(.init(key: "agent", value: 1)) }
-          }
+      Operation("GET", base) { node, arguments in
+        let isFull = arguments.flag("full")
+        var rows = RowWriter(capacity: node.guests.count * 480)
+        for guest in node.cluster.sortedGuests
+        where guest.node === node && guest.kind == kind && node.maySee(arguments, guest) {
+          rows.beginRow()
+          rows.members(of: guest, era: node.era, isFull: isFull)
+          rows.endRow()
         }
-        return APIResult(.object(members))
+        return APIResult(rows.json)
       },
-      Operation(
-        method: "GET", path: base + "/{vmid}/config",
-        parameters: [
-          .node, .vmid, .boolean("current"), .string("snapshot", optional: true, maximumLength: 40),
-        ],
-        permission: looks, isForwarded: true
-      ) { node, arguments throws(APIError) in
-        APIResult(.object(node.configuration(of: try node.guest(arguments, kind))))
+      Operation("GET", base + "/{vmid}") { _, _ in
+        let names = kind == .qemu ? machineDirectory : containerDirectory
+        return APIResult(.array(names.map { ["subdir": .string($0)] }))
       },
-      Operation(
-        method: "POST", path: base + "/{vmid}/status/start",
-        parameters: common
-          + (kind == .lxc
-            ? [.boolean("debug")]
-            : [.integer("timeout", optional: true, minimum: 0), .string("machine", optional: true)]),
-        permission: powers, isProtected: true, isForwarded: true
-      ) { node, arguments throws(APIError) in
-        let guest = try node.guest(arguments, kind)
-        return node.quickTask("\(task)start", arguments) {
-          guard !guest.isRunning else {
-            return kind == .qemu
-              ? "VM \(arguments.vmid) already running" : "CT \(arguments.vmid) already running"
-          }
-          guest.start()
-          return nil
-        }
+      Operation("GET", base + "/{vmid}/status") { node, arguments throws(APIError) in
+        _ = try node.guest(arguments, kind)
+        let names =
+          kind == .qemu
+          ? ["current", "start", "stop", "reset", "shutdown", "suspend", "reboot"]
+          : ["current", "start", "stop", "shutdown", "reboot", "migrate"]
+        return APIResult(.array(names.map { ["subdir": .string($0)] }))
       },
-      Operation(
-        method: "POST", path: base + "/{vmid}/status/stop",
-        parameters: common + [.boolean("overrule-shutdown")]
-          + (kind == .qemu
-            ? [.boolean("keepActive"), .integer("timeout", optional: true, minimum: 0)] : []),
-        permission: powers, isProtected: true, isForwarded: true
-      ) { node, arguments throws(APIError) in
-        let guest = try node.guest(arguments, kind)
-        return node.quickTask("\(task)stop", arguments) {
-          if !guest.isRunning, kind == .lxc { return "CT \(arguments.vmid) not running" }
-          guest.stop()
-          return nil
-        }
+      Operation("GET", base + "/{vmid}/status/current") { node, arguments throws(APIError) in
+        APIResult(node.status(of: try node.guest(arguments, kind)))
       },
-      Operation(
-        method: "POST", path: base + "/{vmid}/status/shutdown",
-        parameters: common
-          + [.boolean("forceStop"), .integer("timeout", optional: true, minimum: 0)]
-          + (kind == .qemu ? [.boolean("keepActive")] : []),
-        permission: powers, isProtected: true, isForwarded: true
-      ) { node, arguments throws(APIError) in
-        let guest = try node.guest(arguments, kind)
-        return node.quickTask("\(task)shutdown", arguments) {
-          guard guest.isRunning else {
-            return kind == .qemu
-              ? "VM \(arguments.vmid) not running" : "CT \(arguments.vmid) not running"
-          }
-          guest.stop()
-          return nil
-        }
+      Operation("GET", base + "/{vmid}/rrd") { _, arguments in
+        APIResult(["filename": .string("/var/cache/pve-rrd/\(arguments.vmid).png")])
+      },
+      Operation("GET", base + "/{vmid}/rrddata") { node, arguments in
+        guard let guest = node.guests[arguments.vmid] else { return APIResult([]) }
+        return node.guestSeries(arguments, guest)
+      },
+      Operation("GET", base + "/{vmid}/feature") { node, arguments throws(APIError) in
+        try node.feature(arguments, kind)
       },
     ]
   }
 
-  /// A task that is over in a moment; its body says what went wrong, or nil.
-  fileprivate func quickTask(
-    _ type: String, _ arguments: Arguments, _ body: @escaping () -> String?
-  ) -> APIResult {
-    let upid = tasks.begin(
-      node: name, type: type, id: String(arguments.vmid), user: arguments.authID)
-    loop.schedule(after: .milliseconds(20)) { [weak self] in
-      let failure = body()
-      self?.tasks.end(upid, exit: failure ?? "OK")
+  private static let machineDirectory = [
+    "config", "cloudinit", "pending", "status", "unlink", "vncproxy", "termproxy", "migrate",
+    "resize", "move", "rrd", "rrddata", "monitor", "agent", "snapshot", "spiceproxy", "sendkey",
+    "firewall", "mtunnel", "remote_migrate",
+  ]
+  private static let containerDirectory = [
+    "config", "pending", "status", "vncproxy", "termproxy", "vncwebsocket", "spiceproxy", "migrate",
+    "clone", "initlog", "rrd", "rrddata", "firewall", "snapshot", "resize", "interfaces", "mtunnel",
+    "remote_migrate",
+  ]
+
+  /// `GET …/status/current`.
+  private func status(of guest: Guest) -> JSON {
+    var row = RowWriter()
+    row.beginRow()
+    row.members(of: guest, era: era, isFull: guest.kind == .qemu)
+    row.field("ha", json: ["managed": 0])
+    if guest.kind == .qemu, guest.isRunning {
+      if era.major >= 8 { row.null("clipboard") }
+      if guest.description.agent { row.field("agent", 1) }
+      if !guest.isUntouched, guest.config.options["vga"]?.hasPrefix("qxl") == true {
+        row.field("spice", 1)
+      }
     }
-    return APIResult(.string(upid))
+    row.endRow()
+    return row.firstRow
   }
 
-  /// What lists and `status/current` share.
-  fileprivate func row(_ guest: Guest) -> [JSON.Member] {
-    let about = guest.description
-    var members: [JSON.Member] = [
-      .init(key: "vmid", value: .int(about.vmid)), .init(key: "name", value: .string(about.name)),
-      .init(key: "status", value: .string(guest.isRunning ? "running" : "stopped")),
-      .init(key: "uptime", value: .int(guest.uptime)), .init(key: "cpus", value: .int(about.cores)),
-      .init(key: "cpu", value: 0), .init(key: "maxmem", value: .int(about.memory)),
-      .init(key: "mem", value: .int(guest.isRunning ? about.memory / 3 : 0)),
-      .init(key: "disk", value: 0), .init(key: "maxdisk", value: 34_359_738_368),
-      .init(key: "netin", value: 0), .init(key: "netout", value: 0),
-    ]
-    if guest.isRunning { members.append(.init(key: "pid", value: .int(guest.pid))) }
-    if !about.tags.isEmpty {
-      members.append(.init(key: "tags", value: .string(about.tags.joined(separator: ";"))))
-    }
-    if about.template { members.append(.init(key: "template", value: 1)) }
-    if about.kind == .qemu {
-      members.append(.init(key: "memhost", value: 0))
-      if guest.isRunning, !about.serialPorts.isEmpty {
-        members.append(.init(key: "serial", value: 1))
+  private func feature(_ arguments: Arguments, _ kind: SimulatedGuest.Kind) throws(APIError)
+    -> APIResult
+  {
+    let guest = try guest(arguments, kind)
+    let name = arguments.text("feature") ?? ""
+    var options = guest.config.options
+    if let snapshot = arguments.text("snapname") {
+      guard let found = guest.config.snapshots[snapshot] else {
+        throw .died("snapshot '\(snapshot)' does not exist")
       }
-    } else {
-      members += [
-        .init(key: "type", value: "lxc"), .init(key: "swap", value: 0),
-        .init(key: "maxswap", value: 0), .init(key: "diskread", value: 0),
-        .init(key: "diskwrite", value: 0),
-      ]
+      options = found.options
     }
-    return members
+    let volumes = GuestConfig.drives(options, kind).map(\.drive)
+      .filter { $0.volume != nil && !$0.isCDROM }
+    let has = volumes.allSatisfy { supports(name, $0.file) }
+    var members: [JSON.Member] = [.init(key: "hasFeature", value: .flag(has))]
+    if kind == .qemu {
+      let isShared = volumes.allSatisfy { drive in
+        drive.volume.flatMap { cluster.storages.definitions[$0.storage]?.isShared } ?? false
+      }
+      let names = isShared ? cluster.nodes.map(\.name) : [self.name]
+      members.append(.init(key: "nodes", value: .array(names.map { .string($0) })))
+    }
+    return APIResult(.object(members))
   }
 
-  /// `GET …/config`.
-  fileprivate func configuration(of guest: Guest) -> [JSON.Member] {
-    let about = guest.description
-    let digest = lowerHex(sha1(Array("\(about.vmid) \(about.name) \(about.tags)".utf8)))
-    var members: [JSON.Member] = []
-    switch about.kind {
-    case .qemu:
-      members = [
-        .init(key: "name", value: .string(about.name)),
-        .init(key: "memory", value: .string(String(about.memory >> 20))),
-        .init(key: "cores", value: .int(about.cores)), .init(key: "cpu", value: "x86-64-v2-AES"),
-        .init(key: "ostype", value: "l26"), .init(key: "vga", value: "std"),
-        .init(key: "boot", value: " "), .init(key: "scsihw", value: "virtio-scsi-single"),
-        .init(key: "meta", value: "creation-qemu=11.0.0,ctime=1795281569"),
-      ]
-      for port in about.serialPorts.keys.sorted() {
-        members.append(.init(key: "serial\(port)", value: "socket"))
+  /// Whether a volume can be snapshotted, cloned (linked) or copied.
+  func supports(_ feature: String, _ volume: String) -> Bool {
+    guard let id = VolumeID(volume), let definition = cluster.storages.definitions[id.storage]
+    else {
+      return false
+    }
+    let found = cluster.storages.volume(volume, on: name)
+    let isBase = id.name.split(separator: "/").last?.hasPrefix("base") ?? false
+    switch feature {
+    case "copy": return true
+    case "clone":
+      guard isBase else { return false }
+      return ["lvmthin", "zfspool", "zfs", "rbd", "btrfs"].contains(definition.kind.name)
+        || definition.kind.isFileBased
+    default:
+      switch definition.kind.name {
+      case "lvmthin", "zfspool", "zfs", "rbd", "btrfs": return true
+      case "lvm", "iscsi", "iscsidirect": return false
+      default: return found?.format == "qcow2" || id.name.hasSuffix(".qcow2")
       }
-      if about.agent { members.append(.init(key: "agent", value: "1")) }
-    case .lxc:
-      members = [
-        .init(key: "hostname", value: .string(about.name)),
-        .init(key: "memory", value: .int(about.memory >> 20)),
-        .init(key: "cores", value: .int(about.cores)), .init(key: "swap", value: 0),
-        .init(key: "arch", value: "amd64"), .init(key: "ostype", value: "debian"),
-        .init(key: "cmode", value: "tty"),
-        .init(
-          key: "rootfs",
-          value: .string("local:\(about.vmid)/vm-\(about.vmid)-disk-0.raw,size=8G")),
-      ]
     }
-    if !about.tags.isEmpty {
-      members.append(.init(key: "tags", value: .string(about.tags.joined(separator: ";"))))
-    }
-    if about.template { members.append(.init(key: "template", value: 1)) }
-    return members + [.init(key: "digest", value: .string(digest))]
   }
 }

@@ -10,9 +10,9 @@ struct PoolTable {
   private var poolOfGuest: [Int: String] = [:]
   /// Pools whose change is not kept yet.
   private var changed: Set<String> = []
-  private let save: (String, JSON?) -> Void
+  private let save: (String, Pool?) -> Void
 
-  init(save: @escaping (String, JSON?) -> Void) { self.save = save }
+  init(save: @escaping (String, Pool?) -> Void) { self.save = save }
 
   var names: [String] { pools.keys.sorted() }
   subscript(name: String) -> Pool? { pools[name] }
@@ -85,11 +85,11 @@ struct PoolTable {
 
   /// Keeps what has changed.
   mutating func flush() {
-    for name in changed { save(name, pools[name].map { PoolTable.document(name, $0) }) }
+    for name in changed { save(name, pools[name]) }
     changed = []
   }
 
-  private static func document(_ name: String, _ pool: Pool) -> JSON {
+  static func document(_ name: String, _ pool: Pool) -> JSON {
     [
       "name": .string(name), "comment": pool.comment.map { .string($0) } ?? .null,
       "guests": .array(pool.guests.sorted().map { .int($0) }),

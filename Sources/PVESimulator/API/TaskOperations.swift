@@ -1,20 +1,7 @@
 /// `/nodes/{node}/tasks`.
 extension PVENode {
   static let taskOperations: [Operation] = [
-    Operation(
-      method: "GET", path: "/nodes/{node}/tasks",
-      parameters: [
-        .node, .boolean("errors"), .integer("limit", optional: true, minimum: 0),
-        .integer("since", optional: true), .integer("until", optional: true),
-        .string("source", optional: true, choices: ["archive", "active", "all"]),
-        .integer("start", optional: true, minimum: 0), .string("statusfilter", optional: true),
-        .string("typefilter", optional: true), .string("userfilter", optional: true),
-        ParameterSchema(
-          name: "vmid", kind: .integer, isOptional: true, minimum: 100, maximum: 999_999_999,
-          format: .vmid),
-      ],
-      isForwarded: true
-    ) { node, arguments in
+    Operation("GET", "/nodes/{node}/tasks") { node, arguments in
       let filter = TaskFilter(
         arguments, seesAll: node.holds(arguments, "Sys.Audit", on: "/nodes/\(node.name)"))
       var page: [JSON] = []
@@ -31,31 +18,16 @@ extension PVENode {
       if source != "active" { node.tasks.ended.forEach(add) }
       return APIResult(.array(page), total: total)
     },
-    Operation(
-      method: "GET", path: "/nodes/{node}/tasks/{upid}", parameters: [.node, .string("upid")]
-    ) { _, _ in
+    Operation("GET", "/nodes/{node}/tasks/{upid}") { _, _ in
       APIResult([["name": "log"], ["name": "status"]])
     },
-    Operation(
-      method: "GET", path: "/nodes/{node}/tasks/{upid}/status",
-      parameters: [.node, .string("upid")], isProtected: true, isForwarded: true
-    ) { node, arguments throws(APIError) in
+    Operation("GET", "/nodes/{node}/tasks/{upid}/status") { node, arguments throws(APIError) in
       APIResult(try node.task(arguments, "Sys.Audit").status)
     },
-    Operation(
-      method: "GET", path: "/nodes/{node}/tasks/{upid}/log",
-      parameters: [
-        .node, .string("upid"), .boolean("download"), .integer("limit", optional: true, minimum: 0),
-        .integer("start", optional: true, minimum: 0),
-      ],
-      isProtected: true, isForwarded: true
-    ) { node, arguments throws(APIError) in
+    Operation("GET", "/nodes/{node}/tasks/{upid}/log") { node, arguments throws(APIError) in
       try node.taskLog(arguments)
     },
-    Operation(
-      method: "DELETE", path: "/nodes/{node}/tasks/{upid}", parameters: [.node, .string("upid")],
-      isProtected: true, isForwarded: true
-    ) { node, arguments throws(APIError) in
+    Operation("DELETE", "/nodes/{node}/tasks/{upid}") { node, arguments throws(APIError) in
       let task = try node.task(arguments, "Sys.Modify")
       // The answer comes first, as the signal to another process needs its time.
       node.loop.schedule(after: .milliseconds(1)) { [weak node] in

@@ -35,7 +35,17 @@ final class Cluster {
   /// Storages and their volumes.
   private(set) lazy var storages = StorageTable(era: era) { [unowned self] in save($0, $1, $2) }
   /// Pools and their members.
-  lazy var pools = PoolTable { [unowned self] in save(.pool, $0, $1) }
+  lazy var pools = PoolTable { [unowned self] name, pool in
+    if let pool {
+      save(.pool, name, PoolTable.document(name, pool))
+      access.setPool(name, guests: pool.guests, storages: pool.storages)
+    } else {
+      save(.pool, name, nil)
+      access.removePool(name)
+    }
+  }
+  /// `datacenter.cfg`.
+  var datacenter = OptionList()
   /// In the order of the configuration; the first is the one that clients are told of.
   private(set) var nodes: [PVENode] = []
   /// Where guests' programs have their files.

@@ -13,6 +13,17 @@ extension Guest {
   }
 }
 
+extension Volume {
+  /// A file that a fresh node has on `local`.
+  fileprivate static func seed(_ name: String, _ format: String, _ size: Int, _ created: Int)
+    -> Volume
+  {
+    Volume(
+      storage: "local", name: name, content: String(name.prefix { $0 != "/" }), format: format,
+      size: size, created: created)
+  }
+}
+
 extension Cluster {
   /// Takes over the guests that an earlier life kept, in the place of those of the configuration. A guest that is in
   /// the configuration as well keeps the back ends of its consoles.
@@ -49,16 +60,29 @@ extension Cluster {
   /// The disks of guests that came from the configuration.
   func seedVolumes() -> [(Volume, node: String)] {
     let created = clock.now - 86_400
-    return guests.values.compactMap { guest in
-      guard guest.isSeeded else { return nil }
-      let about = guest.description
-      return (
-        Volume(
-          storage: GuestConfig.seedStorage, name: GuestConfig.seedDiskName(about),
-          content: about.kind == .qemu ? "images" : "rootdir", format: "raw",
-          size: about.disk, vmid: about.vmid, created: created),
-        guest.node.name
+    var files: [(Volume, node: String)] = []
+    for node in nodes {
+      files.append(
+        (Volume.seed("iso/debian-12.7.0-amd64-netinst.iso", "iso", 661_651_456, created), node.name)
       )
+      files.append(
+        (
+          Volume.seed(
+            "vztmpl/debian-12-standard_12.7-1_amd64.tar.zst", "tzst", 126_515_062, created),
+          node.name
+        ))
     }
+    return files
+      + guests.values.compactMap { guest in
+        guard guest.isSeeded else { return nil }
+        let about = guest.description
+        return (
+          Volume(
+            storage: GuestConfig.seedStorage, name: GuestConfig.seedDiskName(about),
+            content: about.kind == .qemu ? "images" : "rootdir", format: "raw",
+            size: about.disk, vmid: about.vmid, created: created),
+          guest.node.name
+        )
+      }
   }
 }

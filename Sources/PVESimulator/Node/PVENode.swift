@@ -90,8 +90,8 @@ final class PVENode {
   /// Everything that the table of operations holds.
   static let operations: [Operation] =
     accessOperations + clusterOperations + nodeOperations + guestOperations + taskOperations
-    + consoleOperations + spiceOperations + tunnelOperations + remoteMigrationOperations
-    + agentOperations + uploadOperations
+    + poolOperations + storageOperations + consoleOperations + spiceOperations + tunnelOperations
+    + remoteMigrationOperations + agentOperations + uploadOperations
 
   // MARK: clients
 

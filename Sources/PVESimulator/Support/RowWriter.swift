@@ -20,6 +20,15 @@ struct RowWriter {
   /// The array, complete.
   var json: JSON { .raw(bytes + [UInt8(ascii: "]")]) }
 
+  /// The first object alone.
+  var firstRow: JSON { .raw(Array(bytes.dropFirst())) }
+
+  /// A number whose digits are known.
+  mutating func number(_ key: StaticString, _ digits: StaticString) {
+    write(key)
+    digits.withUTF8Buffer { bytes.append(contentsOf: $0) }
+  }
+
   /// A number.
   mutating func field(_ key: StaticString, _ value: Int) {
     write(key)
