@@ -72,7 +72,6 @@ extension PVENode {
     cluster.save(.guest, String(guest.vmid), nil)
     cluster.pools.move(guest.vmid, to: nil)
     cluster.pools.flush()
-    access.removeACL(on: "/vms/\(guest.vmid)")
   }
 
   // MARK: VMs

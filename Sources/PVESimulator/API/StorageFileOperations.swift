@@ -1,13 +1,8 @@
-/// Files on storages: `upload`, `download-url`, `prunebackups`.
+/// Files on storages: `download-url`, `prunebackups`. Uploads are at the HTTP side.
 extension PVENode {
   static let storageFileOperations: [Operation] = {
     let base = "/nodes/{node}/storage/{storage}"
     return [
-      Operation("POST", base + "/upload") { node, arguments throws(APIError) in
-        // The HTTP side takes a file's bytes and calls `beginUpload` itself; this is a call without a file.
-        _ = try node.beginUpload(arguments, filename: arguments.text("filename") ?? "")
-        throw .died("missing temporary file name")
-      },
       Operation("POST", base + "/download-url") { node, arguments throws(APIError) in
         try node.download(arguments)
       },

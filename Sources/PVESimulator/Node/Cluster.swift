@@ -36,13 +36,7 @@ final class Cluster {
   private(set) lazy var storages = StorageTable(era: era) { [unowned self] in save($0, $1, $2) }
   /// Pools and their members.
   lazy var pools = PoolTable { [unowned self] name, pool in
-    if let pool {
-      save(.pool, name, PoolTable.document(name, pool))
-      access.setPool(name, guests: pool.guests, storages: pool.storages)
-    } else {
-      save(.pool, name, nil)
-      access.removePool(name)
-    }
+    save(.pool, name, pool.map { PoolTable.document(name, $0) })
   }
   /// `datacenter.cfg`.
   var datacenter = OptionList()

@@ -57,7 +57,7 @@ final class PVENode {
     tasks = TaskList(clock: cluster.clock, booted: booted)
     ports = PortTable(loop: cluster.loop, reservation: cluster.timings.portReservation)
     children = ChildKeeper(loop: cluster.loop)
-    keepTasks()
+    tasks = makeTaskList()
   }
 
   /// `pct` and `qm` for the node's shell; nil where they can't be made.
@@ -237,20 +237,12 @@ final class PVENode {
   /// The certificate of the start again.
   func restoreCertificate() { (certificates, tls) = originalCertificates }
 
-  /// Tasks that begin, end or are forgotten are written down.
-  private func keepTasks() {
-    tasks.keep = { [unowned cluster] task, isForgotten in
-      guard cluster.store != nil else { return }
-      cluster.save(.task, task.upid, isForgotten ? nil : task.document)
-    }
-  }
 
   /// Ends every worker and forgets every task.
   func forgetTasks() {
     for run in runs.values { run.stop() }
     for worker in workers.values { worker.terminate() }
-    tasks = TaskList(clock: clock, booted: booted)
-    keepTasks()
+    tasks = makeTaskList()
     ports = PortTable(loop: loop, reservation: timings.portReservation)
     sinks = [:]
   }

@@ -15,6 +15,7 @@ extension Cluster {
     tickets.revocations.clear()
     storages.clear()
     pools.restore([])
+    datacenter = OptionList()
     access.reset(to: initialAccess)
     resetObjects()
     placeGuests()
