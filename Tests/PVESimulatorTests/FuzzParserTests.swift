@@ -138,6 +138,7 @@ struct FuzzParserTests {
           case .ping(let payload): events.others.append("ping \(payload.count)")
           case .close: events.others.append("close")
           case .malformed(let text): events.others.append(text)
+          case .overflow: events.others.append("overflow")
           }
         }
       }

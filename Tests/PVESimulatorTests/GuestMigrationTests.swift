@@ -90,7 +90,7 @@ extension NodeTests {
         }
         for _ in 0..<1000 {
           let isOpen = await pve.onCluster(or: false) {
-            $0.nodes.first?.workers[mint.upid]?.isConnected ?? false
+            ($0.nodes.first?.workers[mint.upid] as? SingleClientWorker)?.isConnected ?? false
           }
           if isOpen { break }
           try await Task.sleep(for: .milliseconds(5))

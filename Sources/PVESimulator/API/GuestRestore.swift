@@ -50,7 +50,7 @@ extension PVENode {
         var drive = drive
         let wanted = storage ?? drive.volume?.storage ?? "local"
         let definition = try cluster.storages.enabled(wanted, on: name)
-        let bytes = drive.bytes ?? GuestConfig.seedDiskSize(kind)
+        let bytes = drive.bytes ?? guest.description.disk
         let format = imageFormat(nil, definition, kind)
         let volume = Volume(
           storage: definition.id,

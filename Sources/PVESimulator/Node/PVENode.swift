@@ -237,7 +237,6 @@ final class PVENode {
   /// The certificate of the start again.
   func restoreCertificate() { (certificates, tls) = originalCertificates }
 
-
   /// Ends every worker and forgets every task.
   func forgetTasks() {
     for run in runs.values { run.stop() }

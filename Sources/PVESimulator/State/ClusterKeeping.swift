@@ -30,17 +30,9 @@ extension Cluster {
       guard let document = state.one(.access, part.rawValue) else { continue }
       try access.restore(part, from: document)
     }
-    restoreGuests(state.all(.guest).map(\.document))
-    storages.restore(
-      storages: state.all(.storage).map(\.document), volumes: state.all(.volume))
-    pools.restore(state.all(.pool).map(\.document))
+    restoreInventory(state.documents)
     access.changed()
     for object in state.all(.object) { objects.restore(key: object.id, object.document) }
-    let tasks = Dictionary(grouping: state.all(.task).map(\.document)) { task -> String in
-      guard case .string(let upid)? = task["upid"] else { return "" }
-      return UPIDParts(upid)?.node ?? ""
-    }
-    for node in nodes { node.tasks.restore(tasks[node.name] ?? []) }
     if let keys = state.one(.meta, "authkeys"), !tickets.restore(from: keys) {
       throw .state("\(state.file.path) is damaged: its signing keys can't be read")
     }
@@ -70,9 +62,7 @@ extension Cluster {
       save(.meta, startID(part), document)
       save(.access, part.rawValue, document)
     }
-    for guest in guests.values { guest.save() }
-    storages.saveAll()
-    pools.saveAll()
+    saveInventory()
     // The first ticket makes the keys, and has them kept.
     if tickets.hasKeys { tickets.persist() }
   }
