@@ -355,6 +355,8 @@ def test_pages_foreign_hosts_and_other_types_are_refused(start):
     assert node.open("POST", "/simulator/faults", body, {"Sec-Fetch-Site": "cross-site"}, kind)[0] == 403
     assert node.open("POST", "/simulator/faults", body, {"Host": "evil.example:8006"}, kind)[0] == 403
     assert node.open("GET", "/simulator", None, {"Host": "evil.example"})[0] == 403
+    assert node.open("GET", "/simulator", None, {"Host": "127.evil.example"})[0] == 403
+    assert node.open("GET", "/simulator", None, {"Host": "localhost:1"})[0] == 200
     assert node.open("POST", "/simulator/faults", body, {}, "text/plain")[0] in (415, 506)
     assert node.open("POST", "/simulator/faults", body, {}, "application/x-www-form-urlencoded")[0] == 415
     assert node.simulator("GET", "/faults")[1]["faults"] == []

@@ -107,7 +107,9 @@ final class ControlDesk {
       host.hasPrefix("[")
       ? host.prefix { $0 != "]" }.dropFirst() : host.prefix { $0 != ":" }
     let lower = name.lowercased()
-    return ["localhost", "::1"].contains(lower) || lower.hasPrefix("127.")
+    let isLoopback =
+      lower.hasPrefix("127.") && lower.utf8.allSatisfy { (48...57).contains($0) || $0 == 46 }
+    return ["localhost", "::1"].contains(lower) || isLoopback
       || cluster.nodes.contains { $0.name == lower }
   }
 

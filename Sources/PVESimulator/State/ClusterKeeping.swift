@@ -31,6 +31,11 @@ extension Cluster {
       try access.restore(part, from: document)
     }
     restoreInventory(state.documents)
+    // A real machine of this start is there, whether it was or not when the file was made.
+    for about in configuration.guests where about.machine != nil && guests[about.vmid] == nil {
+      guard let node = about.node.flatMap({ self.node(named: $0) }) ?? nodes.first else { continue }
+      guests[about.vmid] = Guest(about, node: node)
+    }
     access.changed()
     for object in state.all(.object) { objects.restore(key: object.id, object.document) }
     if let keys = state.one(.meta, "authkeys"), !tickets.restore(from: keys) {
