@@ -9,16 +9,16 @@ extension NodeTests {
     private struct Caller {
       let cluster: Cluster
 
-      func call(_ method: String, _ path: String, _ values: [String: String] = [:])
-        -> Result<JSON, APIError>
-      {
+      func call(
+        _ method: String, _ path: String, _ values: [String: String] = [:],
+        as user: String = "root@pam"
+      ) -> Result<JSON, APIError> {
         var parameters = Parameters()
         for (name, value) in values.sorted(by: { $0.key < $1.key }) {
           parameters.set(name, .text(value))
         }
         let call = APICall(
-          method: method, path: path, identity: Identity(authID: "root@pam"), parameters: parameters
-        )
+          method: method, path: path, identity: Identity(authID: user), parameters: parameters)
         return Result { () throws(APIError) in try cluster.nodes[0].perform(call).data }
       }
 
@@ -161,6 +161,21 @@ extension NodeTests {
             == ["access", "cluster", "nodes", "pools", "storage", "version"])
         #expect(node.data("GET", "/cluster/ha").items.contains(["id": "resources"]))
         #expect(node.data("GET", "/nodes/pve1/disks").items.contains(["name": "zfs"]))
+        #expect(node.data("PUT", "/nodes/pve1/time", ["timezone": "Europe/Vienna"]) == .null)
+        #expect(node.data("GET", "/nodes/pve1/time")["timezone"] == "Europe/Vienna")
+        #expect(node.data("POST", "/nodes/pve1/services/cron/stop").asText != nil)
+        #expect(node.data("GET", "/nodes/pve1/services/cron/state")["state"] == "dead")
+        #expect(node.data("POST", "/cluster/ha/resources", ["sid": "100"]) == .null)
+        #expect(node.data("GET", "/cluster/ha/resources/100")["sid"] == "vm:100")
+        #expect(
+          node.data(
+            "POST", "/cluster/replication", ["id": "100-3", "target": "pve1", "type": "local"])
+            == .null)
+        #expect(node.data("GET", "/cluster/replication/100-3")["jobnum"] == 3)
+        #expect(node.data("GET", "/nodes/pve1/replication").items.map { $0["id"] } == ["100-3"])
+        #expect(node.data("POST", "/cluster/firewall/ipset", ["name": "web"]) == .null)
+        #expect(
+          node.data("GET", "/cluster/firewall/refs").items.map { $0["ref"] } == ["+dc/web"])
         let upid = node.data("POST", "/nodes/pve1/services/pveproxy/restart").asText ?? ""
         #expect(upid.hasPrefix("UPID:pve1:"))
         #expect(upid.hasSuffix(":srvrestart:pveproxy:root@pam:"))

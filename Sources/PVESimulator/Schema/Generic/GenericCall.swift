@@ -24,7 +24,7 @@ struct GenericCall {
   ]
   /// What PVE keeps where it can't be read back.
   private static let secrets: Set = [
-    "authentication-token", "data", "otp", "password", "priv_key", "secret", "token",
+    "authentication-token", "otp", "password", "priv_key", "secret", "token",
   ]
 
   /// Parameters that name what isn't kept here.
@@ -77,11 +77,17 @@ struct GenericCall {
     return "/" + parts.joined(separator: "/")
   }
 
-  func value(_ parameter: String) -> String { arguments.text(parameter) ?? "" }
+  /// A parameter. A resource may be named by its vmid alone.
+  func value(_ parameter: String) -> String {
+    let text = arguments.text(parameter) ?? ""
+    guard parameter == "sid", let vmid = Int(text) else { return text }
+    return node.guests[vmid]?.description.kind == .lxc ? "ct:\(vmid)" : "vm:\(vmid)"
+  }
 
   // MARK: answers
 
   func answer() throws(APIError) -> APIResult {
+    try GenericRights(self).check()
     switch schema.method {
     case "GET": return APIResult(try read())
     case "POST": return try post()
@@ -123,7 +129,10 @@ struct GenericCall {
     let row: ReturnType = if case .array(let row) = schema.returns { row } else { .any }
     if let parameter = node.router.childParameter(of: schema.path) {
       if parameter == "pos" { return RuleList(self, place).rows }
-      let documents = objects.documents(in: place)
+      let rights = GenericRights(self)
+      let documents = objects.documents(in: place).filter {
+        rights.sees($0.id, $0.document, parameter)
+      }
       if !documents.isEmpty || isCreatable("\(schema.path)/{\(parameter)}") {
         return .array(
           documents.map { shown($0.document, parameter, $0.id, in: place, row) })
@@ -148,6 +157,11 @@ struct GenericCall {
   private func post() throws(APIError) -> APIResult {
     if schema.path == RouteMapEntries.path {
       try RouteMapEntries(self).create(written(into: .object([])))
+      return result()
+    }
+    if schema.path.hasPrefix("/nodes/{node}/services/{service}/") {
+      let state: JSON = schema.path.hasSuffix("/stop") ? "dead" : "running"
+      objects.set(place("/nodes/{node}/services"), value("service"), ["state": state])
       return result()
     }
     if let (parent, parameter) = item, !isList(schema.path) {
@@ -177,8 +191,21 @@ struct GenericCall {
     guard objects[place, id] == nil else {
       throw .died("\(GenericTexts.kind(parent)) '\(id)' already exists")
     }
-    objects.set(place, id, written(into: .object([]), without: parameter))
+    objects.set(place, id, derived(id, written(into: .object([]), without: parameter)))
     return result()
+  }
+
+  /// A new document, with what PVE makes of its id.
+  private func derived(_ id: String, _ document: JSON) -> JSON {
+    switch schema.path {
+    case "/cluster/replication":
+      let parts = id.split(separator: "-").compactMap { Int($0) }
+      guard parts.count == 2 else { return document }
+      return document.with("guest", .int(parts[0])).with("jobnum", .int(parts[1]))
+    case "/cluster/ha/resources":
+      return document.with("type", .string(String(id.prefix { $0 != ":" })))
+    default: return document
+    }
   }
 
   /// The id of what is made: a parameter, or a free one.
@@ -189,7 +216,7 @@ struct GenericCall {
         return "\(zone)-\(network.replacing("/", with: "-"))"
       }
     }
-    if let id = arguments.text(parameter) { return id }
+    if arguments.text(parameter) != nil { return value(parameter) }
     if parameter == "url_seq", let sequence = arguments.text("seq") { return sequence }
     if schema.path == "/cluster/acme/account" { return "default" }
     let place = place(schema.path)

@@ -5,14 +5,21 @@ enum GenericFixtures {
   static func answer(_ path: String, _ arguments: Arguments, _ node: PVENode) -> JSON? {
     switch path {
     case "/": return names(["access", "cluster", "nodes", "pools", "storage", "version"], "subdir")
-    case "/nodes/{node}/services": return .array(services.map(service))
+    case "/nodes/{node}/services": return .array(services.map { service($0, node) })
     case "/nodes/{node}/services/{service}/state":
       let name = arguments.text("service") ?? ""
-      return service(services.first { $0.name == name } ?? (name, name))
+      return service(services.first { $0.name == name } ?? (name, name), node)
     case "/nodes/{node}/time":
+      let zone = node.cluster.objects["/nodes/\(node.name)/time", ""]?["timezone"]
       return [
-        "time": .int(node.clock.now), "localtime": .int(node.clock.now), "timezone": "Etc/UTC",
+        "time": .int(node.clock.now), "localtime": .int(node.clock.now),
+        "timezone": zone ?? "Etc/UTC",
       ]
+    case "/cluster/firewall/refs": return references(["/cluster/firewall"], arguments, node)
+    case "/nodes/{node}/qemu/{vmid}/firewall/refs", "/nodes/{node}/lxc/{vmid}/firewall/refs":
+      return references(
+        ["/guests/\(arguments.vmid)/firewall", "/cluster/firewall"], arguments, node)
+    case "/nodes/{node}/replication": return replications(node)
     case "/nodes/{node}/subscription":
       return [
         "status": "notfound", "message": "There is no subscription key",
@@ -65,7 +72,7 @@ enum GenericFixtures {
       ]
     case "/nodes/{node}/disks/zfs", "/nodes/{node}/disks/lvmthin", "/nodes/{node}/disks/directory",
       "/nodes/{node}/scan/zfs", "/nodes/{node}/scan/iscsi", "/nodes/{node}/hardware/pci",
-      "/nodes/{node}/hardware/usb", "/nodes/{node}/replication",
+      "/nodes/{node}/hardware/usb",
       "/cluster/backup-info/not-backed-up",
       "/nodes/{node}/apt/update", "/cluster/ceph/health-mute", "/cluster/ha/status/current":
       return []
@@ -138,11 +145,48 @@ enum GenericFixtures {
     ("syslog", "System Logging Service"), ("systemd-journald", "Journal Service"),
   ]
 
-  private static func service(_ about: (name: String, about: String)) -> JSON {
-    [
+  private static func service(_ about: (name: String, about: String), _ node: PVENode) -> JSON {
+    let isStopped =
+      node.cluster.objects["/nodes/\(node.name)/services", about.name]?["state"] == "dead"
+    return [
       "service": .string(about.name), "name": .string(about.name), "desc": .string(about.about),
-      "state": "running", "active-state": "active", "unit-state": "enabled",
+      "state": isStopped ? "dead" : "running", "active-state": isStopped ? "inactive" : "active",
+      "unit-state": "enabled",
     ]
+  }
+
+  // MARK: what is made of other documents
+
+  /// IP sets and aliases that rules may name.
+  private static func references(_ places: [String], _ arguments: Arguments, _ node: PVENode)
+    -> JSON
+  {
+    let wanted = arguments.text("type")
+    var rows: [JSON] = []
+    for place in places {
+      let scope = place.hasPrefix("/cluster") ? "dc" : "guest"
+      for (folder, type) in [("aliases", "alias"), ("ipset", "ipset")]
+      where wanted == nil || wanted == type {
+        for (name, document) in node.cluster.objects.documents(in: "\(place)/\(folder)") {
+          var row: JSON = [
+            "type": .string(type), "name": .string(name), "scope": .string(scope),
+            "ref": .string("\(type == "ipset" ? "+" : "")\(scope)/\(name)"),
+          ]
+          if let comment = document["comment"] { row = row.with("comment", comment) }
+          rows.append(row)
+        }
+      }
+    }
+    return .array(rows)
+  }
+
+  /// Replication jobs of the node's guests.
+  private static func replications(_ node: PVENode) -> JSON {
+    let jobs = node.cluster.objects.documents(in: "/cluster/replication").filter {
+      guard case .int(let vmid)? = $0.document["guest"] else { return false }
+      return node.guests[vmid]?.node === node
+    }
+    return .array(jobs.map { $0.document.with("id", .string($0.id)) })
   }
 
   // MARK: disks and packages

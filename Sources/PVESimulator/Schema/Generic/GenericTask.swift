@@ -6,13 +6,9 @@ struct GenericTask {
 
   /// Starts it and gives its UPID.
   func run() -> String {
-    let node = call.node
-    let upid = node.tasks.begin(
-      node: node.name, type: type, id: id, user: call.arguments.authID)
-    node.loop.schedule(after: .milliseconds(20)) { [weak node] in
-      node?.tasks.end(upid, exit: "OK")
+    call.node.run(type, id: id, user: call.arguments.authID) { run in
+      run.after(call.node.timings.task) { $0.finish() }
     }
-    return upid
   }
 
   /// The value of the path's last parameter that isn't the node.
