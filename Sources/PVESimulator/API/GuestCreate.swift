@@ -68,6 +68,7 @@ extension PVENode {
 
   /// Forgets a guest, with its rights and its place in a pool.
   func forget(_ guest: Guest) {
+    guest.insidesIfMade?.destroyed()
     guests[guest.vmid] = nil
     cluster.save(.guest, String(guest.vmid), nil)
     cluster.pools.move(guest.vmid, to: nil)

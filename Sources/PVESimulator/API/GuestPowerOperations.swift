@@ -164,20 +164,18 @@ extension PVENode {
     let isForced = arguments.flag("forceStop")
     if guest.isRunning, guest.isPaused, !isForced { throw .died("VM is paused - cannot shutdown") }
     let skips = arguments.flag("skiplock")
+    let timeout = arguments.integer("timeout")
     return guestTask("\(prefix(kind))shutdown", arguments) { [weak self] run in
+      guard let self else { return }
       guard guest.isRunning else {
         run.finish()
         return
       }
-      if let text = self?.lockFailure(guest, skips) {
+      if let text = lockFailure(guest, skips) {
         run.fail(text)
         return
       }
-      // A guest needs a moment more to end by itself.
-      run.after(self?.timings.task ?? .zero) { run in
-        guest.stop()
-        run.finish()
-      }
+      shutDown(guest, run, timeout: timeout, forced: isForced) { $0.finish() }
     }
   }
 
@@ -188,14 +186,16 @@ extension PVENode {
     if guest.isRunning, guest.isPaused { throw .died("VM is paused - cannot shutdown") }
     guard guest.isRunning else { throw .died("VM \(guest.vmid) not running") }
     return guestTask("\(prefix(kind))reboot", arguments) { [weak self] run in
-      if let text = self?.lockFailure(guest) {
+      guard let self else { return }
+      if let text = lockFailure(guest) {
         run.fail(text)
         return
       }
-      guest.stop()
-      run.after(self?.timings.task ?? .zero) { run in
-        guest.start()
-        run.finish()
+      shutDown(guest, run, timeout: arguments.integer("timeout")) { [weak self] run in
+        run.after(self?.timings.task ?? .zero) { run in
+          guest.start()
+          run.finish()
+        }
       }
     }
   }
@@ -209,6 +209,7 @@ extension PVENode {
       if let text = self?.lockFailure(guest, skips) {
         run.fail(text)
       } else {
+        guest.insidesIfMade?.reset()
         run.finish()
       }
     }

@@ -13,7 +13,9 @@ final class Guest {
   private(set) var description: SimulatedGuest
   private(set) var isRunning: Bool
   /// A VM that is stopped in the middle of things, with its memory in place.
-  var isPaused = false
+  var isPaused = false {
+    didSet { if isPaused != oldValue { insidesIfMade?.pause(isPaused) } }
+  }
   private(set) var startedAt: Int
   /// Bytes of the disk that lists show.
   private(set) var diskSize: Int
@@ -138,6 +140,8 @@ final class Guest {
   /// Takes the guest to another node. A live one goes on there; consoles to the old node see the end.
   func move(to other: PVENode) {
     endConsoles()
+    // A container is started anew over there.
+    if kind == .lxc { insidesIfMade?.reset() }
     node = other
     startedAt = node.clock.now
     save()

@@ -46,6 +46,7 @@ extension PVENode {
   /// Takes the guest away again.
   func removeTunnelGuest(_ vmid: Int) {
     guests[vmid]?.stop()
+    guests[vmid]?.insidesIfMade?.destroyed()
     guests[vmid] = nil
     cluster.save(.guest, String(vmid), nil)
   }
