@@ -178,5 +178,52 @@ extension NodeTests {
         #expect(try await log(silent.upid).first == "failed reading ticket: timed out")
       }
     }
+
+    @Test("a terminal begins with 80 by 20 and xterm-256color, and OK comes with the first output")
+    func beginning() async throws {
+      try await withNode({ $0.guests = [.vm(100, name: "e", serial: [0: .echo])] }) { pve in
+        let root = try await pve.login()
+        let text = try await pve.terminal("", as: root) { terminal in
+          _ = try terminal.read(upTo: "root@pve1:")
+          try terminal.type("stty size; echo $TERM $((40+2))\n")
+          return try terminal.read(upTo: " 42\r\n")
+        }
+        #expect(text.contains("20 80\r\n"))
+        #expect(text.hasSuffix("xterm-256color 42\r\n"))
+        let mint = try await pve.mint("/qemu/100", "termproxy", as: root)
+        let first = try await blocking {
+          let socket = try TestWebsocket(pve, mint, as: root)
+          try socket.open()
+          try socket.send("\(mint.user):\(mint.ticket)\n")
+          return String(decoding: try socket.frame()?.payload ?? [], as: UTF8.self)
+        }
+        #expect(first == "OKstarting serial terminal on interface serial0\r\n")
+      }
+    }
+
+    @Test("a container's session tells everybody its end, and the next one begins anew")
+    func containerEnds() async throws {
+      try await withNode({ $0.era = .v8_4 }) { pve in
+        let root = try await pve.login()
+        let mint = try await pve.mint("/lxc/200", "termproxy", as: root)
+        try await pve.terminal("/lxc/200", as: root) { first in
+          _ = try first.read(upTo: "root@ct200:")
+          let second = try TestWebsocket(pve, mint, as: root)
+          try second.open()
+          try second.send("\(mint.user):\(mint.ticket)\n")
+          _ = try second.read(upTo: "\u{1B}[H\u{1B}[J")
+          try second.type("left=behind; exit\n")
+          for client in [first, second] {
+            _ = try client.read(upTo: "[EOF - dtach terminating]\r\n")
+            guard client.ends() else { throw ClientFailure(description: "open") }
+          }
+        }
+        try await pve.terminal("/lxc/200", as: root) { terminal in
+          _ = try terminal.read(upTo: "root@ct200:")
+          try terminal.type("echo it-is-${left:-gone}\n")
+          _ = try terminal.read(upTo: "it-is-gone")
+        }
+      }
+    }
   }
 }
