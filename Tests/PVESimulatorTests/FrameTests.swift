@@ -47,7 +47,7 @@ struct FrameTests {
           case .ping(let p): seen.pings.append(p)
           case .close: seen.closes += 1
           case .overflow: break
-        case .malformed: seen.complaints += 1
+          case .malformed: seen.complaints += 1
           }
         }
       }

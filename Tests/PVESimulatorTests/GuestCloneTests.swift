@@ -71,7 +71,7 @@ struct GuestCloneTests {
       #expect(
         await pve.perform("POST", "\(vm100)/template").message
           == "you can't convert a VM to template if VM is running")
-      _ = await pve.task("POST", "\(vm102)/snapshot", ["snapname": "s"])
+      _ = await pve.task("POST", "\(vm102)/snapshot", ["snapname": "one"])
       #expect(
         await pve.perform("POST", "\(vm102)/template").message
           == "unable to create template, because VM contains snapshots")
@@ -80,7 +80,7 @@ struct GuestCloneTests {
 
   @Test("a clone that is stopped leaves nothing behind")
   func stopped() async throws {
-    try await withNode({ $0.timings.task = .milliseconds(300) }) { pve in
+    try await withNode({ $0.timings.task = .seconds(20) }) { pve in
       let upid = await pve.perform("POST", "\(vm102)/clone", ["newid": "720"]).data.asText ?? ""
       #expect(await pve.perform("GET", "/nodes/pve1/qemu").row("vmid", 720)?["lock"] == "clone")
       _ = await pve.perform("DELETE", "/nodes/pve1/tasks/\(upid)")

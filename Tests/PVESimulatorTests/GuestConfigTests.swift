@@ -70,8 +70,8 @@ struct GuestConfigTests {
           == "unable to create VM 200 - CT 200 already exists on node 'pve1'")
       #expect(await create(["vmid": "501", "scsi0": "nope:8"]) == "storage 'nope' does not exist")
       #expect(
-        await create(["vmid": "501", "scsi0": "8"])
-          == "no storage ID specified (and no default storage)")
+        await pve.perform("POST", "/nodes/pve1/qemu", ["vmid": "501", "scsi0": "8"])
+          .fields["scsi0"]?.contains("unable to parse volume ID '8'") == true)
       #expect(await create(["vmid": "501", "pool": "nope"]) == "pool 'nope' does not exist")
       #expect(
         await create(["vmid": "501", "ide2": "local:iso/missing.iso,media=cdrom"])

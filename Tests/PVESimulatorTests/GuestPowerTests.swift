@@ -126,7 +126,7 @@ struct GuestPowerTests {
 
   @Test("a shutdown that takes long can be overruled by a stop")
   func overruled() async throws {
-    try await withNode({ $0.timings.task = .milliseconds(300) }) { pve in
+    try await withNode({ $0.timings.task = .seconds(3) }) { pve in
       let shutdown = await pve.perform("POST", "\(vm100)/status/shutdown").data.asText ?? ""
       let stop =
         await pve.perform(

@@ -82,20 +82,20 @@ struct GuestSnapshotTests {
         let refused = await pve.perform("POST", "\(vm102)/snapshot", ["snapname": name])
         #expect(refused.message == "unable to use snapshot name '\(name)' (reserved name)")
       }
-      #expect(await take(pve, "a") == "OK")
-      #expect(await take(pve, "a") == "snapshot name 'a' already used")
-      #expect(await pve.task("DELETE", "\(vm102)/snapshot/b") == "snapshot 'b' does not exist")
+      #expect(await take(pve, "one") == "OK")
+      #expect(await take(pve, "one") == "snapshot name 'one' already used")
+      #expect(await pve.task("DELETE", "\(vm102)/snapshot/two") == "snapshot 'two' does not exist")
       #expect(
-        await pve.task("POST", "\(vm102)/snapshot/b/rollback") == "snapshot 'b' does not exist")
+        await pve.task("POST", "\(vm102)/snapshot/two/rollback") == "snapshot 'two' does not exist")
       #expect(
-        await pve.perform("GET", "\(vm102)/snapshot/b/config").message
-          == "snapshot 'b' does not exist")
+        await pve.perform("GET", "\(vm102)/snapshot/two/config").message
+          == "snapshot 'two' does not exist")
       await pve.lock(102, "backup")
-      #expect(await take(pve, "c") == "VM is locked (backup)")
-      #expect(await pve.task("DELETE", "\(vm102)/snapshot/a") == "VM is locked (backup)")
+      #expect(await take(pve, "three") == "VM is locked (backup)")
+      #expect(await pve.task("DELETE", "\(vm102)/snapshot/one") == "VM is locked (backup)")
       await pve.lock(102, nil)
       _ = await pve.perform("PUT", "\(vm102)/config", ["scsi1": "local:1"])
-      #expect(await take(pve, "d") == "snapshot feature is not available")
+      #expect(await take(pve, "four") == "snapshot feature is not available")
       #expect(
         await pve.perform("GET", "\(vm102)/feature", ["feature": "snapshot"]).data["hasFeature"]
           == 0)
@@ -107,8 +107,9 @@ struct GuestSnapshotTests {
 
   @Test("while one is taken the guest is locked, and a stopped task leaves nothing")
   func locked() async throws {
-    try await withNode({ $0.timings.task = .milliseconds(500) }) { pve in
-      let upid = await pve.perform("POST", "\(vm102)/snapshot", ["snapname": "s"]).data.asText ?? ""
+    try await withNode({ $0.timings.task = .seconds(20) }) { pve in
+      let upid =
+        await pve.perform("POST", "\(vm102)/snapshot", ["snapname": "slow"]).data.asText ?? ""
       #expect(await pve.perform("GET", "/nodes/pve1/qemu").row("vmid", 102)?["lock"] == "snapshot")
       #expect(await pve.perform("DELETE", "/nodes/pve1/tasks/\(upid)").status == 200)
       #expect(await pve.ending(upid) == "received interrupt")

@@ -20,7 +20,8 @@ extension NodeTests {
             "echo name=$(hostname) first=$(tr '\\0' ' ' </proc/1/cmdline)"
               + " nets=$(ls /sys/class/net 2>/dev/null | tr '\\n' ' ')"
               + " user=$(whoami) home=$HOME etc=$(cat /etc/hostname) tty=$(tty); "
-              + "touch /usr/x; echo 1 >/proc/sys/vm/drop_caches; echo kept >/root/note; echo done-$((1+1))\n")
+              + "touch /usr/x; echo 1 >/proc/sys/vm/drop_caches; echo kept >/root/note; echo done-$((1+1))\n"
+          )
           return try terminal.read(upTo: "done-2\r\n")
         }
         #expect(text.contains("name=ct200 first=/sbin/init "))

@@ -86,7 +86,14 @@ private struct Sweep {
     let call = APICall(
       method: schema.method, path: path, identity: Identity(authID: user),
       parameters: rest)
-    return Result { () throws(APIError) in try node.perform(call) }
+    return Result { () throws(APIError) in
+      var result = try node.perform(call)
+      // What was written as bytes is read again.
+      if case .raw(let bytes) = result.data, let tree = try? JSONReader.read(bytes) {
+        result.data = tree
+      }
+      return result
+    }
   }
 
   private func required(_ schema: OperationSchema) -> Parameters {

@@ -35,7 +35,7 @@ struct StorageTests {
         await post(["storage": "more", "type": "nfs", "server": "192.0.2.9"])
           == "missing value for required option 'export'")
       #expect(
-        await post(["storage": "more", "type": "dir", "path": "/y", "vgname": "v"])
+        await post(["storage": "more", "type": "dir", "path": "/y", "vgname": "vg"])
           == "unexpected property 'vgname'")
       #expect(await pve.perform("PUT", "/storage/share", ["content": "iso"]).status == 200)
       #expect(
@@ -44,7 +44,7 @@ struct StorageTests {
       #expect(await pve.perform("DELETE", "/storage/share").status == 200)
       #expect(
         await pve.perform("GET", "/storage/share").message == "storage 'share' does not exist")
-      #expect(await post(["storage": "z", "type": "zfspool", "pool": "rpool/data"]) == "")
+      #expect(await post(["storage": "zfs", "type": "zfspool", "pool": "rpool/data"]) == "")
       #expect(
         await pve.perform("GET", "/nodes/pve1/storage", ["content": "iso"]).data.items.map {
           $0["storage"]?.asText
@@ -189,7 +189,7 @@ struct StorageTests {
       #expect(
         await pve.perform(
           "POST", "/nodes/pve1/storage/local/upload", ["content": "iso", "filename": "a.iso"]
-        ).message == "storage 'local' does not support 'iso' content")
+        ).message == "missing temporary file name")
     }
   }
 

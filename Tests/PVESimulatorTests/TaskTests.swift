@@ -38,7 +38,7 @@ struct TaskTests {
 
   @Test("the list: what runs and what ended, filtered and in pages")
   func list() async throws {
-    try await withNode({ $0.timings.task = .milliseconds(150) }) { pve in
+    try await withNode({ $0.timings.task = .milliseconds(1500) }) { pve in
       let path = "/nodes/pve1/tasks"
       _ = await pve.task("POST", "\(vm102)/status/start")
       _ = await pve.task("POST", "\(vm102)/status/start")
@@ -86,21 +86,23 @@ struct TaskTests {
     try await withQuickNode({
       $0.users.append(
         SimulatedUser(
-          "op@pve", roles: ["/vms": "PVEVMUser"], tokens: ["t": .init(), "u": .init()]))
+          "op@pve", roles: ["/vms": "PVEVMUser"], tokens: ["mine": .init(), "other": .init()]))
     }) { pve in
       let mine =
-        await pve.perform("POST", "\(vm102)/status/start", as: "op@pve!t").data.asText ?? ""
+        await pve.perform("POST", "\(vm102)/status/start", as: "op@pve!mine").data.asText ?? ""
       _ = await pve.ending(mine)
       let roots = await pve.perform("POST", "\(vm100)/status/reset").data.asText ?? ""
       _ = await pve.ending(roots)
-      for (who, count) in [("op@pve", 1), ("op@pve!t", 1), ("op@pve!u", 0), ("auditor@pve", 2)] {
+      for (who, count) in [
+        ("op@pve", 1), ("op@pve!mine", 1), ("op@pve!other", 0), ("auditor@pve", 2),
+      ] {
         #expect(
           await pve.perform("GET", "/nodes/pve1/tasks", as: who).data.items.count == count, "\(who)"
         )
       }
       #expect(await pve.perform("GET", "/nodes/pve1/tasks/\(mine)/log", as: "op@pve").status == 200)
       #expect(
-        await pve.perform("GET", "/nodes/pve1/tasks/\(mine)/log", as: "op@pve!u").message
+        await pve.perform("GET", "/nodes/pve1/tasks/\(mine)/log", as: "op@pve!other").message
           == "Permission check failed (/nodes/pve1, Sys.Audit)")
       #expect(
         await pve.perform("DELETE", "/nodes/pve1/tasks/\(roots)", as: "auditor@pve").message

@@ -213,7 +213,7 @@ struct JSONReader {
   private func finish(start: Int, isWhole: Bool) throws(Malformed) -> JSON {
     let text = String(decoding: bytes[start..<at], as: UTF8.self)
     if isWhole, let v = Int(text) { return .int(v) }
-    guard let v = Double(text) else {
+    guard let v = Double(text), v.isFinite else {
       throw fail("malformed number (no digits after initial minus)")
     }
     return .double(v)
