@@ -42,8 +42,12 @@ lint: ## The formatter's opinion of every Swift file
 test: test-deps guest-image ## Every test: Swift's, programs not ours, browsers
 	@.ci/run-tests.sh $(VENV)
 
-bench: test-deps build ## The relay beside HAProxy, nginx and websockify (about 25 minutes)
+bench: test-deps build ## The relay beside HAProxy, nginx and websockify, then bench-node (about 35 minutes)
 	$(PYTHON) Benchmarks/run.py $(BENCH_FLAGS)
+	$(PYTHON) Benchmarks/node.py $(BENCH_NODE_FLAGS)
+
+bench-node: test-deps build ## The simulated node beside fakepve and proxmox-sdk's mock (seven minutes)
+	$(PYTHON) Benchmarks/node.py $(BENCH_NODE_FLAGS)
 
 sanitize: deps ## The Swift tests under the thread and the address sanitizer
 	@.ci/sanitize.sh thread
@@ -52,4 +56,4 @@ sanitize: deps ## The Swift tests under the thread and the address sanitizer
 clean: ## Build products and the Python environment; not what is installed
 	rm -rf .build .build-thread .build-address $(VENV) artefacts
 
-.PHONY: help deps test-deps build demo guest-image install lint test bench sanitize clean
+.PHONY: help deps test-deps build demo guest-image install lint test bench bench-node sanitize clean
