@@ -1,6 +1,6 @@
 /// Shutting down a guest that may have a system of its own.
 extension PVENode {
-  /// How long PVE waits for a guest's system, where nobody says otherwise (180 s; 60 s for a container).
+  /// How long PVE waits for a guest's system, where nobody says otherwise (180 s).
   private static let patience: Duration = .seconds(180)
   /// How often a machine is looked at.
   private static let look: Duration = .milliseconds(100)

@@ -24,17 +24,6 @@ extension Volume {
   }
 }
 
-extension Volume {
-  /// A file that a fresh node has on `local`.
-  fileprivate static func seed(_ name: String, _ format: String, _ size: Int, _ created: Int)
-    -> Volume
-  {
-    Volume(
-      storage: "local", name: name, content: String(name.prefix { $0 != "/" }), format: format,
-      size: size, created: created)
-  }
-}
-
 extension Cluster {
   /// Takes over the guests that an earlier life kept, in the place of those of the configuration. A guest that is in
   /// the configuration as well keeps the back ends of its consoles.

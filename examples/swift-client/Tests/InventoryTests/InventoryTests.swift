@@ -22,7 +22,7 @@ func lostRead() async throws {
   await pve.shutdown()
 }
 
-@Test("every version of Proxmox VE that the node knows refuses in words that the client passes on", arguments: Era.allCases)
+@Test("every version that the node knows refuses in words that arrive", arguments: Era.allCases)
 func refusal(era: Era) async throws {
   var configuration = SimulatorConfiguration()
   configuration.era = era
