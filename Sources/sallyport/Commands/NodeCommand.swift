@@ -97,6 +97,8 @@ struct NodeCommand: AsyncParsableCommand {
       configuration, qemu: withQemu || accelerator != nil ? accelerator ?? .tcg : nil)
     if let note = node.note { printError(note + "\n") }
     let simulator = node.simulator
+    let endings = [SIGINT, SIGTERM, SIGHUP]
+    Signals.catchFromNow(endings)
     if json {
       try JSONOutput.printLine(Card(simulator))
     } else {
@@ -116,7 +118,7 @@ struct NodeCommand: AsyncParsableCommand {
         Ctrl-C ends it.
         """)
     }
-    _ = await Signals.first(of: [SIGINT, SIGTERM, SIGHUP])
+    _ = await Signals.first(of: endings)
     await node.stop()
   }
 }

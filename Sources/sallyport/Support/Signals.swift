@@ -7,8 +7,7 @@ enum Signals {
   /// Catches these signals; gives the first that comes. The one after it ends the process at once: whoever presses Ctrl-C
   /// twice doesn't want to wait.
   static func first(of signals: [Int32]) async -> Int32 {
-    let pipe = sp_signals_open()
-    for signal in signals { _ = sp_signal_catch(signal) }
+    let pipe = catchFromNow(signals)
     return await withCheckedContinuation { done in
       DispatchQueue(label: "signals").async {
         let number = wait(pipe)
@@ -16,6 +15,14 @@ enum Signals {
         exit(128 + wait(pipe))
       }
     }
+  }
+
+  /// Catches signals for ``first(of:)`` before it is called, so that one which comes earlier isn't the process's end.
+  @discardableResult
+  static func catchFromNow(_ signals: [Int32]) -> Int32 {
+    let pipe = sp_signals_open()
+    for signal in signals { _ = sp_signal_catch(signal) }
+    return pipe
   }
 
   private static func wait(_ pipe: Int32) -> Int32 {
