@@ -93,10 +93,21 @@ public enum PVESimulator {
           cluster.placeGuests()
           if let state { try cluster.keep(in: state, as: identity) }
           try cluster.injectConfiguredFaults()
-          done.resume(
-            returning: .success(
-              Started(
-                cluster: OnLoop(cluster, loop: loop), credentials: cluster.access.credentials)))
+          let started = Started(
+            cluster: OnLoop(cluster, loop: loop), credentials: cluster.access.credentials)
+          guard let store = cluster.store else {
+            done.resume(returning: .success(started))
+            return
+          }
+          // Whoever is told the credentials finds them in the file, however the process ends.
+          store.whenCommitted { failure in
+            guard let failure else {
+              done.resume(returning: .success(started))
+              return
+            }
+            cluster.shutdown()
+            done.resume(returning: .failure(.state(failure.description)))
+          }
         } catch {
           cluster.shutdown()
           done.resume(returning: .failure(error))
