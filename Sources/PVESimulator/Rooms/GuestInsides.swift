@@ -114,7 +114,9 @@ final class GuestInsides {
   }
 
   private func agent(for command: String) -> (any GuestAgent)? {
-    guard guest.isRunning, !guest.isPaused, guest.isAgentEnabled, loop.now >= answersFrom else { return nil }
+    guard guest.isRunning, !guest.isPaused, guest.isAgentEnabled, loop.now >= answersFrom else {
+      return nil
+    }
     switch guest.node.behaviour.agents[vmid] ?? .answers {
     case .answers: break
     case .booting, .silent: return nil
