@@ -9,7 +9,9 @@ extension NodeTests {
     @Test("with valid parameters it answers what the schema promises", arguments: Era.allCases)
     func valid(era: Era) async throws {
       try await withNode({ $0.era = era }) { pve in
+        // The schema is PVE 9.2's; that member came with PVE 9.
         let failures = await pve.onCluster(or: ["the node is gone"]) { Sweep($0).callAll() }
+          .filter { era.major >= 9 || !$0.hasSuffix("has-dbus-vmstate is missing") }
         #expect(failures.isEmpty, "\(failures.joined(separator: "\n"))")
       }
     }
@@ -107,6 +109,10 @@ private struct Sweep {
     // A subnet is made with its network, and has an id made of that.
     if schema.method == "POST", schema.path.hasSuffix("/subnets") {
       values.set("subnet", .text("192.0.2.0/24"))
+    }
+    // The schema can't say that one of three is needed.
+    if schema.method == "POST", schema.path.hasSuffix("/vzdump") {
+      values.set("vmid", .text("102"))
     }
     return values
   }

@@ -71,7 +71,7 @@ class ConsoleWorker: ConsoleListener {
   /// Be reachable; a TCP port unless said otherwise.
   func openListener() { node.ports.listen(self, on: port) }
   /// Be unreachable again.
-  func closeListener() { node.ports.unlisten(port) }
+  func closeListener() { node.ports.unlisten(self, on: port) }
   /// Nobody connected in time.
   func nobodyCame() { finish("connection timed out") }
   /// Called once by ``finish(_:log:)``: let go of everything, connections included.

@@ -143,11 +143,11 @@ extension GuestConfig {
     for option in options.options {
       var members: [JSON.Member] = [
         .init(key: "key", value: .string(option.key)),
-        .init(key: "value", value: GuestOptions.json(option.key, option.value, kind)),
+        .init(key: "value", value: .string(option.value)),
       ]
       if let value = pending[option.key] {
         members.append(
-          .init(key: "pending", value: GuestOptions.json(option.key, value, kind, isPending: true)))
+          .init(key: "pending", value: .string(value)))
       }
       if let force = pendingDeletes[option.key] {
         members.append(.init(key: "delete", value: force ? 2 : 1))
@@ -156,8 +156,7 @@ extension GuestConfig {
     }
     for option in pending.options where options[option.key] == nil {
       rows.append([
-        "key": .string(option.key),
-        "pending": GuestOptions.json(option.key, option.value, kind, isPending: true),
+        "key": .string(option.key), "pending": .string(option.value),
       ])
     }
     rows.append(["key": "digest", "value": .string(digest)])

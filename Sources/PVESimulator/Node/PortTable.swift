@@ -31,8 +31,10 @@ struct PortTable {
   /// A worker begins to listen.
   mutating func listen(_ worker: any ConsoleListener, on port: Int) { listeners[port] = worker }
 
-  /// It has its connection, or gave up.
-  mutating func unlisten(_ port: Int) { listeners[port] = nil }
+  /// It has its connection, or gave up. The port may be another worker's by now, which keeps it.
+  mutating func unlisten(_ worker: any ConsoleListener, on port: Int) {
+    if listeners[port] === worker { listeners[port] = nil }
+  }
 
   /// Who listens on a port.
   func listener(on port: Int) -> (any ConsoleListener)? { listeners[port] }
