@@ -34,6 +34,11 @@ class Node:
             "127.0.0.1", port=self.card["port"], user=user, token_name=name, token_value=self.token_secret,
             verify_ssl=False)
 
+    def root(self):
+        """root@pam by password: a few things are root's alone, and a token of root's isn't root."""
+        return proxmoxer.ProxmoxAPI(
+            "127.0.0.1", port=self.card["port"], user="root@pam", password=self.card["users"]["root@pam"], verify_ssl=False)
+
     def simulator(self, method, path="", body=None):
         """A call of the node's own interface: faults, journal, clock, reset."""
         request = urllib.request.Request(

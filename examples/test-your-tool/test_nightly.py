@@ -16,7 +16,7 @@ def test_it_stops_what_has_the_tag_and_nothing_else(pve):
 
 
 def test_a_task_that_fails_is_reported(node, pve):
-    pve.nodes("pve1").qemu(100).config.put(lock="backup")
+    node.root().nodes("pve1").qemu(100).config.put(lock="backup")
     assert stop_tagged(pve, "web") == {100: "VM is locked (backup)"}
 
 
