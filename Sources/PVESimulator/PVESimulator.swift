@@ -1,3 +1,4 @@
+import CSallyport
 import ConsoleProtocol
 import EventLoop
 import Glibc
@@ -19,6 +20,8 @@ public enum PVESimulator {
   public static func start(_ configuration: SimulatorConfiguration = SimulatorConfiguration())
     async throws(SimulatorError) -> Simulator
   {
+    // A process may exit while a thread makes a key; OpenSSL's clean-up at exit would pull the ground from under it.
+    _ = sp_openssl_outlives_exit()
     // The first ticket waits for the signing key; making it needs a tenth of a second.
     Task.detached(priority: .high) { _ = SigningKey.shared }
     var configuration = configuration

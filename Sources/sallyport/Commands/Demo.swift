@@ -77,6 +77,8 @@ struct Demo: AsyncParsableCommand {
     let order = ConsoleOrder(
       target: .node(try NodeName(node.simulator.nodeName).orFail("the node has no name")))
     let link = try await gateway.link(order, for: "the demo")
+    let endings = [SIGINT, SIGTERM, SIGHUP]
+    Signals.catchFromNow(endings)
     if json {
       try JSONOutput.printLine(
         Card(
@@ -96,7 +98,7 @@ struct Demo: AsyncParsableCommand {
         """)
     }
     if open { Demo.show(inventory) }
-    _ = await Signals.first(of: [SIGINT, SIGTERM, SIGHUP])
+    _ = await Signals.first(of: endings)
     await gateway.stop(grace: .seconds(3))
     await node.stop()
   }

@@ -65,6 +65,8 @@ struct Serve: AsyncParsableCommand {
       logLevel ?? Environment["SALLYPORT_LOG"].flatMap(Logger.Level.init(rawValue:)) ?? .info
     let logger = Logs.start(level)
     let gateway = try await Serving.start(settings, logger: logger, portOption: "listen")
+    // Whoever reads the line may want it to end at once.
+    Signals.catchFromNow([SIGTERM, SIGINT])
     if json { try JSONOutput.printLine(Card(url: gateway.url, port: gateway.port)) }
     logger.info(
       "serving",
