@@ -75,6 +75,13 @@ struct FuzzParserTests {
     }
   }
 
+  @Test(
+    "numbers that JSON does not have are refused",
+    arguments: ["-", "1.", "-2.e1", "01", "-00", "1e", "1e+", "1.5.5", "1-2", "+1", ".5", "1e999"])
+  func numbers(_ text: String) {
+    #expect(throws: JSONReader.Malformed.self) { try JSONReader.read(Array("[\(text)]".utf8)) }
+  }
+
   @Test("deep JSON is refused, not recursed into", arguments: ["[", #"{"a":"#, "[{\"b\":["])
   func depth(_ opening: String) {
     for count in [600, 100_000] {
@@ -217,12 +224,22 @@ struct FuzzParserTests {
     Noise.repeated("tickets") { noise in
       let bytes = noise.spoiled(Array(good.utf8), words: words)
       let text = String(decoding: bytes, as: UTF8.self)
-      guard text != good else { return }
+      // The last character of base64 has bits that mean nothing: such a text is the same ticket to PVE too.
+      guard Self.meaning(of: text) != Self.meaning(of: good) else { return }
       #expect(office.user(ofLogin: text) == nil, "seed \(noise.seed): \(text)")
       _ = office.isCSRF(text, user: "root@pam")
       _ = office.isConsole(text, authID: "root@pam", path: "/vms/100", port: 5900)
       _ = base32Decoded(text)
       _ = base64Decoded(text)
     }
+  }
+
+  /// What a ticket says and how it is signed.
+  private static func meaning(of ticket: String) -> [[UInt8]] {
+    guard let middle = ticket.firstRange(of: "::") else { return [Array(ticket.utf8)] }
+    let signature = String(ticket[middle.upperBound...])
+    return [
+      Array(ticket[..<middle.lowerBound].utf8), base64Decoded(signature) ?? Array(signature.utf8),
+    ]
   }
 }

@@ -192,22 +192,40 @@ struct JSONReader {
     return code
   }
 
+  /// One number of JSON's grammar: no leading zeros, and digits wherever there may be some.
   private mutating func number() throws(Malformed) -> JSON {
     let start = at
     var isWhole = true
     if next == UInt8(ascii: "-") { at += 1 }
-    while let c = next {
-      switch c {
-      case UInt8(ascii: "0")...UInt8(ascii: "9"): break
-      case UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"), UInt8(ascii: "+"),
-        UInt8(ascii: "-"):
-        isWhole = false
-      default:
-        return try finish(start: start, isWhole: isWhole)
-      }
+    let first = next
+    guard skipDigits() > 0 else {
+      throw fail("malformed number (no digits after initial minus)")
+    }
+    if first == UInt8(ascii: "0"), at - start > (bytes[start] == UInt8(ascii: "-") ? 2 : 1) {
+      throw fail("malformed number (leading zero must not be followed by another digit)")
+    }
+    if next == UInt8(ascii: ".") {
+      isWhole = false
       at += 1
+      guard skipDigits() > 0 else {
+        throw fail("malformed number (no digits after decimal point)")
+      }
+    }
+    if next == UInt8(ascii: "e") || next == UInt8(ascii: "E") {
+      isWhole = false
+      at += 1
+      if next == UInt8(ascii: "+") || next == UInt8(ascii: "-") { at += 1 }
+      guard skipDigits() > 0 else {
+        throw fail("malformed number (no digits after exp sign)")
+      }
     }
     return try finish(start: start, isWhole: isWhole)
+  }
+
+  private mutating func skipDigits() -> Int {
+    let start = at
+    while let c = next, (48...57).contains(c) { at += 1 }
+    return at - start
   }
 
   private func finish(start: Int, isWhole: Bool) throws(Malformed) -> JSON {
@@ -216,6 +234,8 @@ struct JSONReader {
     guard let v = Double(text), v.isFinite else {
       throw fail("malformed number (no digits after initial minus)")
     }
+    // To Perl, 2.0 is 2.
+    if v == v.rounded(), abs(v) < 1e15 { return .int(Int(v)) }
     return .double(v)
   }
 }
