@@ -8,6 +8,7 @@ let package = Package(
   products: [
     .executable(name: "sallyport", targets: ["sallyport"]),
     .library(name: "ProxmoxClient", targets: ["ProxmoxClient", "ConsoleProtocol"]),
+    .library(name: "GuestExec", targets: ["GuestExec"]),
     .library(name: "PVESimulator", targets: ["PVESimulator"]),
   ],
   dependencies: [
@@ -50,9 +51,20 @@ let package = Package(
       exclude: ["Schema/generate.py"],
       swiftSettings: strict),
     .target(
+      name: "ConsoleDial",
+      dependencies: ["ConsoleProtocol", "EventLoop", "ProxmoxClient", "COpenSSL"],
+      swiftSettings: strict),
+    .target(
+      name: "GuestExec",
+      dependencies: [
+        "ConsoleProtocol", "EventLoop", "ProxmoxClient", "ConsoleDial", "COpenSSL", "CSallyport",
+      ],
+      swiftSettings: strict),
+    .target(
       name: "Gateway",
       dependencies: [
-        "ConsoleProtocol", "EventLoop", "ProxmoxClient", "COpenSSL",
+        "ConsoleProtocol", "EventLoop", "ProxmoxClient", "ConsoleDial", "GuestExec", "COpenSSL",
+        .product(name: "GRDB", package: "GRDB.swift"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -60,7 +72,9 @@ let package = Package(
     .executableTarget(
       name: "sallyport",
       dependencies: [
-        "Gateway", "PVESimulator", "ProxmoxClient", "EventLoop", "ConsoleProtocol", "CSallyport",
+        "Gateway", "GuestExec", "ConsoleDial", "PVESimulator", "ProxmoxClient", "EventLoop",
+        "ConsoleProtocol",
+        "CSallyport",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Logging", package: "swift-log"),
       ],
@@ -84,7 +98,11 @@ let package = Package(
       name: "TestSupport", dependencies: ["EventLoop", "ConsoleProtocol"],
       path: "Tests/TestSupport", swiftSettings: strict),
     .testTarget(
-      name: "GatewayTests", dependencies: ["Gateway", "PVESimulator", "TestSupport"],
+      name: "GuestExecTests", dependencies: ["GuestExec", "PVESimulator", "TestSupport"],
+      swiftSettings: strict),
+    .testTarget(
+      name: "GatewayTests",
+      dependencies: ["Gateway", "GuestExec", "ConsoleDial", "PVESimulator", "TestSupport"],
       swiftSettings: strict),
   ]
 )

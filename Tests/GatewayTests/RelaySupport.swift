@@ -1,3 +1,4 @@
+import ConsoleDial
 import ConsoleProtocol
 import EventLoop
 import Foundation

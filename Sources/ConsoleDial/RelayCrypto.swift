@@ -11,7 +11,7 @@ package enum RelayCrypto {
   }
 
   /// What a server answers to a key.
-  static func accept(for key: String) -> String {
+  package static func accept(for key: String) -> String {
     let guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     var digest = [UInt8](repeating: 0, count: 20)
     let text = Array((key + guid).utf8)
