@@ -2,7 +2,7 @@
 # The Swift tests under one of the sanitizers (thread, address), in a build folder of its own.
 set -uo pipefail
 kind=$1
-suites='ConsoleProtocolTests|EventLoopTests|ProxmoxClientTests|PVESimulatorTests|GatewayTests'
+suites='ConsoleProtocolTests|EventLoopTests|ProxmoxClientTests|PVESimulatorTests|GuestExecTests|GatewayTests'
 log=artefacts/sanitize-$kind.log
 mkdir -p artefacts
 # Leaks: Swift's metadata and the runtime's caches live as long as the process. A small quarantine of freed memory, so that the
