@@ -57,12 +57,21 @@ package final class Gateway: Sendable {
     }
     let broker = ConsoleBroker(
       configuration, clusters: Clusters(configuration.clusters), logger: logger)
-    let plane = ControlPlane(configuration, broker: broker, logger: logger)
     let group = try LoopGroup(count: configuration.loops ?? LoopGroup.cores)
+    let jobs: JobEngine
+    do {
+      jobs = try await JobEngine(
+        configuration, clusters: broker.clusters, loops: group, logger: logger)
+    } catch {
+      broker.clusters.shutdown()
+      await join(group)
+      throw error
+    }
+    let plane = ControlPlane(configuration, broker: broker, jobs: jobs, logger: logger)
     let options = HTTPServer.Options(
       address: configuration.listen,
       tls: configuration.tls.map { ($0.certificateFile, $0.keyFile) },
-      subprotocols: [subprotocol])
+      subprotocols: [subprotocol] + CommandSocket.subprotocols)
     let server: HTTPServer
     do {
       server = try await HTTPServer(on: group, options: options, handler: plane)
@@ -95,6 +104,7 @@ package final class Gateway: Sendable {
     plane.stop()
     server.stopAccepting()
     broker.stop()
+    async let jobsAreOver: Void = plane.jobs.stop(grace: grace)
     await withTaskGroup(of: Void.self) { tasks in
       tasks.addTask { await self.broker.sessions.drained() }
       tasks.addTask { try? await Task.sleep(for: grace) }
@@ -102,6 +112,7 @@ package final class Gateway: Sendable {
       tasks.cancelAll()
       broker.sessions.giveUpWaiting()
     }
+    await jobsAreOver
     // The last close frames are on their way to the viewers.
     try? await Task.sleep(for: .milliseconds(100))
     broker.reaper.stop()

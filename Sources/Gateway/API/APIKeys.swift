@@ -7,6 +7,10 @@ package struct APIKey: Sendable, Hashable {
   package static let minimumLength = 16
   /// Who uses it, for the log.
   package let name: String
+  /// What it may do.
+  package var rights = APIRight.usual
+  /// What its commands are limited to.
+  package var rules = ExecRules()
   let digest: [UInt8]
 
   /// Nil for a key that is too short.
@@ -16,6 +20,20 @@ package struct APIKey: Sendable, Hashable {
     guard digest.count == 32 else { return nil }
     self.name = name
     self.digest = digest
+  }
+
+  /// Whether it may.
+  package func has(_ right: APIRight) -> Bool {
+    rights.contains(right) || (right == .exec && rights.contains(.execAll))
+  }
+
+  /// - Throws: 403 where it may not.
+  package func demand(_ right: APIRight) throws(Problem) {
+    guard !has(right) else { return }
+    throw Problem(
+      403, "right-missing", "The key '\(name)' has no right to '\(right.rawValue)'.",
+      remedy:
+        "Add '\(right.rawValue)' to the key's rights in the configuration, or use another key.")
   }
 
   /// A new key and the secret to give to whoever uses it.

@@ -9,6 +9,7 @@ import Synchronization
 final class ControlPlane: HTTPHandler {
   let configuration: GatewayConfiguration
   let broker: ConsoleBroker
+  let jobs: JobEngine
   let prefix: String
   private let files: StaticFiles
   private let headers: SecurityHeaders
@@ -18,9 +19,12 @@ final class ControlPlane: HTTPHandler {
   private let stopping = Atomic(false)
   private let address = Mutex("")
 
-  init(_ configuration: GatewayConfiguration, broker: ConsoleBroker, logger: Logger) {
+  init(
+    _ configuration: GatewayConfiguration, broker: ConsoleBroker, jobs: JobEngine, logger: Logger
+  ) {
     self.configuration = configuration
     self.broker = broker
+    self.jobs = jobs
     self.logger = logger
     prefix = configuration.publicURL?.prefix ?? ""
     files = StaticFiles(root: configuration.webRoot ?? StaticFiles.find())
@@ -70,9 +74,11 @@ final class ControlPlane: HTTPHandler {
       var name: String?
       let response: HTTPResponse
       do throws(Problem) {
-        name = try key(request, needed: route.access == .key)
-        let call = Call(request: request, connection: connection, values: values, key: name)
-        if route.access == .key, isStopping {
+        let key = try key(request, needed: route.access != .anyone)
+        name = key?.name
+        if case .right(let right) = route.access { try key?.demand(right) }
+        let call = Call(request: request, connection: connection, values: values, apiKey: key)
+        if route.access != .anyone, isStopping {
           throw Problem(
             503, "server-shutdown", ConsoleBroker.shutdown.sentence,
             remedy: "Try again in a moment.")
@@ -114,12 +120,12 @@ final class ControlPlane: HTTPHandler {
     return problem
   }
 
-  /// The name of the key that a request shows.
-  private func key(_ request: HTTPRequest, needed: Bool) throws(Problem) -> String? {
+  /// The key that a request shows.
+  func key(_ request: HTTPRequest, needed: Bool) throws(Problem) -> APIKey? {
     let parts = (request.headers["authorization"] ?? "").split(separator: " ", maxSplits: 1)
     if parts.count == 2, parts[0].lowercased() == "bearer" {
       let shown = Secret(String(parts[1].drop { $0 == " " }))
-      if let key = configuration.apiKeys.match(shown) { return key.name }
+      if let key = configuration.apiKeys.match(shown) { return key }
     }
     guard needed else { return nil }
     var problem = Problem(
@@ -164,6 +170,10 @@ final class ControlPlane: HTTPHandler {
     let begun = ContinuousClock.now
     let connection = Connection(request, configuration: configuration)
     do throws(Problem) {
+      if let owner = try commandSocket(request, connection, on: loop) {
+        log(request, connection, 101, key: nil, begun: begun, isQuiet: false)
+        return .accept(owner)
+      }
       try admit(request, connection)
       let session = ViewerSession(loop: loop, services: broker, peer: connection.client)
       guard viewers.add(session) else {
@@ -178,6 +188,28 @@ final class ControlPlane: HTTPHandler {
       log(request, connection, error.status, key: nil, begun: begun, isQuiet: false)
       return .refuse(headers.adding(to: error.response, isPage: false))
     }
+  }
+
+  /// Where the path is a command's websocket: who is to serve it, once the request has shown a key with the right to
+  /// run commands, as a POST must. Nil for every other path.
+  private func commandSocket(
+    _ request: HTTPRequest, _ connection: Connection, on loop: Loop
+  ) throws(Problem) -> (any WebSocketHandler)? {
+    guard let path = local(request.path) else { return nil }
+    let segments = path.split(separator: "/")
+    for route in CommandSocket.all {
+      guard let values = route.match(segments) else { continue }
+      if let problem = origins.refusal(request, connection) { throw problem }
+      guard let key = try key(request, needed: true) else { return nil }
+      try key.demand(.exec)
+      guard !isStopping else {
+        throw Problem(
+          503, "server-shutdown", ConsoleBroker.shutdown.sentence, remedy: "Try again in a moment.")
+      }
+      let call = Call(request: request, connection: connection, values: values, apiKey: key)
+      return try route.accept(self, call, loop)
+    }
+    return nil
   }
 
   private func admit(_ request: HTTPRequest, _ connection: Connection) throws(Problem) {

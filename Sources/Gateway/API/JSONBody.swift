@@ -49,6 +49,57 @@ struct JSONBody {
     }
   }
 
+  /// Whatever there is; null where there is nothing.
+  func value(_ name: String) -> JSONValue { fields[name] ?? .null }
+
+  /// A whole number within bounds; nil where there is none.
+  func int(_ name: String, _ range: ClosedRange<Int>) throws(Problem) -> Int? {
+    let number: Int
+    switch fields[name] ?? .null {
+    case .null: return nil
+    case .int(let n): number = n
+    default: throw Self.wrong(name, "a whole number")
+    }
+    guard range.contains(number) else {
+      throw Problem(
+        422, "out-of-range", "'\(name)' is \(number).", field: name,
+        remedy: "It takes a number from \(range.lowerBound) to \(range.upperBound).")
+    }
+    return number
+  }
+
+  /// A list of texts; nil where there is none.
+  func strings(_ name: String) throws(Problem) -> [String]? {
+    switch fields[name] ?? .null {
+    case .null: return nil
+    case .array(let items):
+      var out: [String] = []
+      for item in items {
+        guard case .string(let text) = item else { throw Self.wrong(name, "a list of texts") }
+        out.append(text)
+      }
+      return out
+    default: throw Self.wrong(name, "a list of texts")
+    }
+  }
+
+  /// Texts by name; nil where there is none.
+  func texts(_ name: String) throws(Problem) -> [String: String]? {
+    switch fields[name] ?? .null {
+    case .null: return nil
+    case .object(let items):
+      var out: [String: String] = [:]
+      for (key, item) in items {
+        guard case .string(let text) = item else {
+          throw Self.wrong(name, "an object of texts such as {\"A\":\"1\"}")
+        }
+        out[key] = text
+      }
+      return out
+    default: throw Self.wrong(name, "an object of texts such as {\"A\":\"1\"}")
+    }
+  }
+
   /// A truth value; nil where there is none.
   func bool(_ name: String) throws(Problem) -> Bool? {
     switch fields[name] ?? .null {
@@ -81,7 +132,7 @@ struct JSONBody {
     Int(exactly: value).map(String.init) ?? String(value)
   }
 
-  private static func wrong(_ name: String, _ shape: String) -> Problem {
+  static func wrong(_ name: String, _ shape: String) -> Problem {
     Problem(
       400, "wrong-type", "'\(name)' is not \(shape).", field: name, remedy: "Send \(shape).")
   }

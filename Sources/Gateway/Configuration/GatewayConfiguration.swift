@@ -80,6 +80,10 @@ package struct GatewayConfiguration: Sendable {
   package var limits = Limits()
   /// The clusters behind this gateway, at least one.
   package var clusters: [ClusterConfiguration]
+  /// The job service.
+  package var exec = ExecConfiguration()
+  /// Each cluster's ways to commands, by its name; one that isn't there has the defaults.
+  package var clusterExec: [String: ClusterExec] = [:]
   /// What is allowed but unwise; to be logged at the start.
   package var warnings: [String] = []
 
