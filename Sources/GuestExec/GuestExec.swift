@@ -67,19 +67,23 @@ public final class GuestExec: Sendable {
   }
 
   /// Starts a command.
-  /// - Parameter via: a transport by name, or nil for the first that would do.
+  /// - Parameters:
+  ///   - via: a transport by name, or nil for the first that would do.
+  ///   - among: where none is named: those that may be taken; nil for all.
   /// - Throws: ``ExecFailure`` where nothing was started.
   public func start(
-    _ request: ExecRequest, on target: Target, via: TransportName? = nil
+    _ request: ExecRequest, on target: Target, via: TransportName? = nil,
+    among: Set<TransportName>? = nil
   ) async throws(ExecFailure) -> Running {
     try request.check()
     let place = try await place(of: target)
-    return try await start(request, on: place, via: via)
+    return try await start(request, on: place, via: via, among: among)
   }
 
   /// The same where the place is known.
   public func start(
-    _ request: ExecRequest, on place: Place, via: TransportName? = nil
+    _ request: ExecRequest, on place: Place, via: TransportName? = nil,
+    among: Set<TransportName>? = nil
   ) async throws(ExecFailure) -> Running {
     try request.check()
     if let via {
@@ -93,7 +97,7 @@ public final class GuestExec: Sendable {
         reason: "It was asked for by name.")
     }
     var refusals: [(TransportName, ExecFailure)] = []
-    for transport in transports {
+    for transport in transports where among?.contains(transport.name) ?? true {
       switch await transport.assess(request, on: place) {
       case .possible(let reason):
         return Running(

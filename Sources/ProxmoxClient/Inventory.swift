@@ -33,6 +33,8 @@ public struct Inventory: Sendable, Hashable {
     public var status: String
     /// Its tags.
     public var tags: [String]
+    /// The pool that it is in, where it is in one that the credential may see.
+    public var pool: String?
     /// Whether it is a template, which can't run.
     public var template: Bool
     /// What holds its lock (`backup`, `migrate` …), if anything.
@@ -130,7 +132,8 @@ extension ProxmoxClient {
         Inventory.Guest(
           place: Place(node: node, kind: type == "lxc" ? .lxc(vmid) : .qemu(vmid), name: name),
           vmid: vmid, name: name, status: value["status"].string ?? "unknown",
-          tags: tags(value["tags"].string), template: value["template"].bool ?? false,
+          tags: tags(value["tags"].string),
+          pool: value["pool"].string.flatMap { $0.isEmpty ? nil : $0 }, template: value["template"].bool ?? false,
           lock: value["lock"].string, cpu: value["cpu"].double, maxcpu: value["maxcpu"].double,
           mem: value["mem"].int, maxmem: value["maxmem"].int, uptime: value["uptime"].int))
     }

@@ -10,7 +10,7 @@ package struct APIKey: Sendable, Hashable {
   /// What it may do.
   package var rights = APIRight.usual
   /// What its commands are limited to.
-  package var rules = ExecRules()
+  package var policy: ExecPolicy?
   let digest: [UInt8]
 
   /// Nil for a key that is too short.

@@ -1,23 +1,3 @@
-import GuestExec
-
-/// What a key's commands are limited to, as the configuration says it: see ``ExecPolicy``.
-package struct ExecRules: Sendable, Hashable {
-  /// Globs of targets (`qemu/*`, `lxc/200`, `node/pve1`), names, or `tag=web`; nil for all.
-  package var targets: [String]?
-  /// Transports; nil for all.
-  package var transports: [TransportName]?
-  /// Regular expressions, one of which the arguments, joined by spaces, must match; nil for any command.
-  package var argv: [String]?
-  /// No rule.
-  package init(
-    targets: [String]? = nil, transports: [TransportName]? = nil, argv: [String]? = nil
-  ) {
-    self.targets = targets
-    self.transports = transports
-    self.argv = argv
-  }
-}
-
 /// What a key may do.
 package enum APIRight: String, Sendable, Hashable, CaseIterable {
   /// Make, list and end console links.

@@ -72,7 +72,7 @@ package final class JobEngine: Sendable {
   func take(
     _ order: JobOrder, by key: APIKey, idempotencyKey: String? = nil, at known: JobPlace? = nil
   ) async throws(Problem) -> (summary: JobSummary, isRepeat: Bool) {
-    let place = try await admit(order, by: key, at: known)
+    let (place, order) = try await admit(order, by: key, at: known)
     guard let random = Random.text(bytes: 15) else {
       throw Problem(503, "no-randomness", "The system gives no random bytes.")
     }
@@ -88,7 +88,7 @@ package final class JobEngine: Sendable {
   /// Checks the request, the right and the rules, and finds the target.
   private func admit(
     _ order: JobOrder, by key: APIKey, at known: JobPlace?
-  ) async throws(Problem) -> JobPlace {
+  ) async throws(Problem) -> (place: JobPlace, order: JobOrder) {
     try key.demand(.exec)
     do throws(ExecFailure) {
       try order.request.check()
@@ -103,8 +103,7 @@ package final class JobEngine: Sendable {
       let (cluster, found) = try await clusters.resolve(order.target, in: order.cluster)
       place = JobPlace(cluster: cluster.name, place: found)
     }
-    try ExecPolicy.check(order, place: place, key: key)
-    return place
+    return (place, try await permitted(order, at: place, by: key))
   }
 
   private func enqueue(_ job: Job, place: JobPlace) {
@@ -120,7 +119,9 @@ package final class JobEngine: Sendable {
     }
     let running: GuestExec.Running
     do throws(ExecFailure) {
-      running = try await exec.start(job.order.request, on: place.place, via: job.order.transport)
+      running = try await exec.start(
+        job.order.request, on: place.place, via: job.order.transport,
+        among: job.order.allowedTransports)
     } catch {
       finish(job, failure: error)
       return
@@ -281,7 +282,7 @@ package final class JobEngine: Sendable {
   package func explain(
     _ order: JobOrder, by key: APIKey
   ) async throws(Problem) -> (place: JobPlace, assessments: [GuestExec.Assessment]) {
-    let place = try await admit(order, by: key, at: nil)
+    let (place, order) = try await admit(order, by: key, at: nil)
     guard let exec = execs[place.cluster] else { return (place, []) }
     return (place, await exec.explain(order.request, on: place.place))
   }

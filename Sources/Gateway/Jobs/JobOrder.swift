@@ -12,6 +12,8 @@ package struct JobOrder: Sendable {
   package var request: ExecRequest
   /// By which way; nil for the best that the configuration and the key's rules allow.
   package var transport: TransportName?
+  /// Where the way isn't named: those that the key's rules allow; nil for all.
+  package var allowedTransports: Set<TransportName>?
   /// What happens when nobody looks on any longer.
   package var onDisconnect = DisconnectRule.keep
   /// Standard input.
@@ -69,13 +71,12 @@ package struct JobPlace: Sendable {
   package var cluster: String
   /// Node or guest, and where it is.
   package var place: Place
-  /// The guest's tags and pool, where they are known; nil to look them up where a rule needs them.
-  package var tags: [String]?
+  /// Tags, pool and state, where they are known; nil to look them up where a rule needs them.
+  var candidate: SelectorCandidate?
 
   /// Puts the parts together.
-  package init(cluster: String, place: Place, tags: [String]? = nil) {
+  package init(cluster: String, place: Place) {
     self.cluster = cluster
     self.place = place
-    self.tags = tags
   }
 }
