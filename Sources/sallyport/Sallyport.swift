@@ -32,7 +32,7 @@ struct Sallyport: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       Demo.self, Serve.self, ConsoleCommand.self, VNCCommand.self, LinkCommand.self,
-      InventoryCommand.self, APICommand.self, NodeCommand.self,
+      ExecCommand.self, InventoryCommand.self, APICommand.self, NodeCommand.self,
     ])
 
   static func main() async {
@@ -51,7 +51,17 @@ struct Sallyport: AsyncParsableCommand {
       Glibc.exit(failure.status.rawValue)
     } catch {
       sp_terminal_restore()
+      exitAsParser(error)
+    }
+  }
+
+  /// The parser's own ending: help, version, usage errors. Commands whose exit code is a guest's have 201 for the last.
+  private static func exitAsParser(_ error: any Error) -> Never {
+    let name = CommandLine.arguments.dropFirst().first ?? ""
+    guard ["exec", "attach"].contains(name), exitCode(for: error) == .validationFailure else {
       exit(withError: error)
     }
+    printError(fullMessage(for: error) + "\n")
+    Glibc.exit(ExitStatus.execUsage.rawValue)
   }
 }

@@ -23,6 +23,27 @@ enum SecretSource {
     return Secret(text)
   }
 
+  /// A whole file of a mebibyte at most.
+  static func whole(_ path: String, what: String) throws(Failure) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw .configuration(
+        "The \(what) can't be read from \(path): \(String(cString: strerror(errno))).")
+    }
+    defer { close(descriptor) }
+    var out: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 64 << 10)
+    while true {
+      let n = read(descriptor, &chunk, chunk.count)
+      if n < 0, errno == EINTR { continue }
+      guard n >= 0, out.count + max(n, 0) <= 1 << 20 else {
+        throw .configuration("The \(what) \(path) can't be read, or has more than 1 MiB.")
+      }
+      if n == 0 { return out }
+      out += chunk[..<n]
+    }
+  }
+
   /// A variable of the environment; nil where it is unset or empty.
   static func environment(_ name: String) -> Secret? { Environment[name].map { Secret($0) } }
 

@@ -27,6 +27,41 @@ enum ExitStatus: Int32 {
   /// The configuration can't be used (sysexits' EX_CONFIG).
   case configuration = 78
 
+  // What runs a command in a guest ends with the guest's own code; what went wrong on our side is above 200.
+
+  /// The command line makes no sense.
+  case execUsage = 201
+  /// The configuration can't be used, or nothing says which cluster is meant.
+  case execConfiguration = 202
+  /// The target isn't there or doesn't run.
+  case execTarget = 203
+  /// A credential, key, login or privilege is missing or was refused.
+  case execPermission = 204
+  /// The API host, the node or the gateway can't be reached, or isn't trusted.
+  case execUnreachable = 205
+  /// The guest agent isn't there, not yet there, or may not run programs.
+  case execAgent = 206
+  /// No transport can do what was asked.
+  case execTransport = 207
+  /// The program isn't there or can't be run; nothing ran.
+  case execNotStarted = 208
+  /// A limit: too many commands at once.
+  case execLimit = 209
+  /// The time limit was over, and the command was ended.
+  case execTimedOut = 210
+  /// It was cancelled.
+  case execCancelled = 211
+  /// How it ended isn't known.
+  case execLost = 212
+  /// It ended with a number that doesn't fit into an exit code.
+  case execOddCode = 213
+  /// Something that none of the others describes.
+  case execFailure = 214
+  /// Of several targets, some failed.
+  case fleetFailed = 220
+  /// The failure budget was used up: not all targets were tried.
+  case fleetStopped = 221
+
   /// The status for the end of a console.
   init(_ ending: Ending) {
     switch ending.kind.closeCode {

@@ -1,0 +1,16 @@
+import ConsoleProtocol
+import EventLoop
+import GuestExec
+import ProxmoxClient
+
+/// The transports of a process without a gateway, the best first.
+enum DirectTransports {
+  /// All that the options allow. Those that need more than the cluster's credential (ssh, local) are there where
+  /// something says so.
+  static func all(
+    client: ProxmoxClient, loops: LoopGroup, options: TransportOptions
+  ) throws -> [any ExecTransport] {
+    let out: [any ExecTransport] = []
+    return out
+  }
+}
