@@ -9,6 +9,13 @@ struct APIRequest: Sendable {
   var parameters: [Parameter] = []
   /// Credentials: they go out, and are cut out of every error.
   var headers: [(name: String, value: Secret)] = []
+  /// Whether it must never be sent a second time once a byte of it went out, although it is a GET: what is asked for
+  /// may be told once only.
+  var atMostOnce = false
+  /// The largest answer in bytes, where the configuration's limit doesn't fit.
+  var maximumBody: Int?
+  /// Whether sending it twice does no harm.
+  var mayRepeat: Bool { method.isIdempotent && !atMostOnce }
 
   func error(
     _ kind: PVEError.Kind, _ message: String, host: APIHost? = nil, hint: String? = nil
@@ -74,7 +81,7 @@ final class APIConnection: Sendable {
         if error.nothingWasSent { lost.withLock { $0 }?(host) }
         guard
           error.nothingWasSent
-            || (request.method.isIdempotent && error.kind == .connectionLost)
+            || (request.mayRepeat && error.kind == .connectionLost)
         else { throw error }
         // The first host's trouble tells more than a stand-in's, unless there is only one.
         if last == nil { last = error }
@@ -124,7 +131,8 @@ final class APIConnection: Sendable {
       host: host, method: request.method, target: target, headers: request.headers,
       body: request.method.hasBody ? Array(form.utf8) : nil,
       tls: host.policy(configuration.tls), timeouts: configuration.timeouts,
-      maximumBody: configuration.maximumBody, proxy: configuration.proxy)
+      maximumBody: request.maximumBody ?? configuration.maximumBody, proxy: configuration.proxy,
+      mayRepeat: request.mayRepeat)
   }
 }
 

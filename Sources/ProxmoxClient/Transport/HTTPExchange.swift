@@ -14,6 +14,8 @@ struct HTTPRequest: Sendable {
   var timeouts: Timeouts
   var maximumBody: Int
   var proxy: String?
+  /// Whether libcurl may send it again on another connection, when a kept one turns out to be closed.
+  var mayRepeat = false
 }
 
 /// One answer, complete.

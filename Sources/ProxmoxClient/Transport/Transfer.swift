@@ -190,7 +190,7 @@ final class Transfer {
   /// libcurl sends again on a new connection when a kept one turns out closed. A write must not run twice.
   fileprivate func willSend() -> Bool {
     sendings += 1
-    return sendings == 1 || request.method.isIdempotent
+    return sendings == 1 || request.mayRepeat
   }
 
   // MARK: The end
