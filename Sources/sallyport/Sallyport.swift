@@ -32,7 +32,8 @@ struct Sallyport: AsyncParsableCommand {
     version: "0.1.0",
     subcommands: [
       Demo.self, Serve.self, ConsoleCommand.self, VNCCommand.self, LinkCommand.self,
-      ExecCommand.self, InventoryCommand.self, APICommand.self, NodeCommand.self,
+      ExecCommand.self, CopyCommand.self, JobsCommand.self, AttachCommand.self,
+      InventoryCommand.self, APICommand.self, NodeCommand.self,
     ])
 
   static func main() async {

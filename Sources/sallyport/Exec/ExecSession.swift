@@ -77,7 +77,10 @@ final class ExecSession: Sendable {
       if let size = LocalTerminal.size { await process.resize(size) }
     }
     signals.handle { [self] number in await caught(number) }
-    let typing = Task { if plan.input { await sendInput() } else { await process.closeInput() } }
+    // Without input of ours a job that has some of another caller keeps it.
+    let typing = Task {
+      if plan.input { await sendInput() } else if !plan.leavingKeeps { await process.closeInput() }
+    }
     var outcome = Outcome()
     var modes = TerminalModes()
     loop: while let event = await process.next() {
@@ -138,7 +141,7 @@ final class ExecSession: Sendable {
       } catch {
         // Half of an input is worse than none: what runs is told to end.
         state.withLock { $0.failure = error }
-        await process.cancel()
+        await leave()
         return
       }
       if escape != nil {
@@ -174,7 +177,7 @@ final class ExecSession: Sendable {
         return state.signal != 0
       }
       if again { leaveAtOnce(number) }
-      await process.cancel()
+      await leave()
     }
   }
 
@@ -189,11 +192,13 @@ final class ExecSession: Sendable {
       do throws(ExecFailure) {
         try await process.signal(Int(number))
       } catch {
-        say("Ctrl-C can't be passed on (\(error.sentence)) Once more cancels the command.")
+        say(
+          "Ctrl-C can't be passed on (\(error.sentence)) Once more \(plan.leavingKeeps ? "leaves" : "cancels the command")."
+        )
       }
     case 2:
-      say("Cancelling. Ctrl-C once more leaves without waiting.")
-      await process.cancel()
+      if !plan.leavingKeeps { say("Cancelling. Ctrl-C once more leaves without waiting.") }
+      await leave()
     default: leaveAtOnce(number)
     }
   }
@@ -211,6 +216,7 @@ final class ExecSession: Sendable {
       return state.signal == 0
     }
     guard first else { return }
+    if plan.leavingKeeps { return await leave() }
     let process = process
     // Not awaited here: its end comes as an event, behind output that has to be taken.
     Task {

@@ -99,3 +99,19 @@ extension Failure {
       details: [], status: ExecStatus.status(failure.kind))
   }
 }
+
+extension ExecStatus {
+  /// The code of a command that has no guest's code to keep apart from (`cp`, `jobs`), for one above 200.
+  static func below200(_ status: ExitStatus) -> ExitStatus {
+    switch status {
+    case .execUsage: .usage
+    case .execConfiguration: .configuration
+    case .execTarget, .execAgent, .execTransport: .guest
+    case .execPermission: .permission
+    case .execUnreachable, .execLost: .unreachable
+    case .execLimit, .execTimedOut, .execCancelled: .limit
+    case .execNotStarted, .execOddCode, .execFailure: .failure
+    default: status
+    }
+  }
+}
