@@ -24,12 +24,20 @@ public struct HTTPResponse: Sendable {
   public var headers: [(name: String, value: String)]
   /// The body; not sent for HEAD, 204 and 304.
   public var body: [UInt8]
+  /// The body where it is made while it is sent; ``body`` is empty then.
+  public var source: HTTPBodySource?
 
   /// An answer from its parts.
   public init(status: Int, headers: [(name: String, value: String)] = [], body: [UInt8] = []) {
     self.status = status
     self.headers = headers
     self.body = body
+  }
+
+  /// An answer whose body is made while it is sent.
+  public init(status: Int, headers: [(name: String, value: String)], source: HTTPBodySource) {
+    self.init(status: status, headers: headers)
+    self.source = source
   }
 
   static let reasons: [Int: String] = [
@@ -52,7 +60,13 @@ public struct HTTPResponse: Sendable {
     where !name.isEmpty && (name + value).utf8.allSatisfy({ $0 >= 32 && $0 != 127 }) {
       text += "\(name): \(value)\r\n"
     }
-    if status != 204, status != 304 { text += "Content-Length: \(body.count)\r\n" }
+    if status != 204, status != 304 {
+      if let source, source.length == nil {
+        text += "Transfer-Encoding: chunked\r\n"
+      } else {
+        text += "Content-Length: \(source?.length ?? body.count)\r\n"
+      }
+    }
     text += closing ? "Connection: close\r\n\r\n" : "Connection: keep-alive\r\n\r\n"
     return Array(text.utf8)
   }

@@ -10,6 +10,9 @@ final class LoopHTTP {
     var request: HTTPRequest
     var response: HTTPResponse?
     var sent = -1
+    /// A body that is being made.
+    var writer: HTTPBodyWriter?
+    var maker: Task<Void, Never>?
     init(id: UInt64, request: HTTPRequest) {
       self.id = id
       self.request = request
@@ -24,6 +27,7 @@ final class LoopHTTP {
   var listener: Listener?
   private var exchanges: [OpaquePointer: Exchange] = [:]
   private var waiting: [UInt64: OpaquePointer] = [:]
+  private var streaming: [UInt64: OpaquePointer] = [:]
   private var sockets: [OpaquePointer: WebSocket] = [:]
   private var upgrading: [OpaquePointer: any WebSocketHandler] = [:]
   private var nextID: UInt64 = 0
@@ -84,6 +88,7 @@ final class LoopHTTP {
 
   func loopEnded() {
     for socket in sockets.values { socket.ended() }
+    for exchange in exchanges.values { stop(exchange) }
     sockets = [:]
     exchanges = [:]
     waiting = [:]
@@ -97,7 +102,29 @@ final class LoopHTTP {
       exchange.id == id, exchange.response == nil
     else { return }
     exchange.response = response
+    if let source = response.source, exchange.request.method != "HEAD" {
+      let on = OnLoop(self, loop: loop)
+      let writer = HTTPBodyWriter { on.execute { $0.proceed(id) } }
+      exchange.writer = writer
+      streaming[id] = wsi
+      exchange.maker = Task {
+        await source.produce(writer)
+        writer.finish()
+      }
+    }
     lws_callback_on_writable(wsi)
+  }
+
+  /// A streamed body has more to send.
+  private func proceed(_ id: UInt64) {
+    if let wsi = streaming[id] { lws_callback_on_writable(wsi) }
+  }
+
+  /// Nobody reads a body any longer that is being made.
+  private func stop(_ exchange: Exchange) {
+    streaming[exchange.id] = nil
+    exchange.writer?.close()
+    exchange.maker?.cancel()
   }
 
   fileprivate func begin(_ wsi: OpaquePointer, path: String) -> Int32 {
@@ -168,6 +195,7 @@ final class LoopHTTP {
 
   fileprivate func writable(_ wsi: OpaquePointer) -> Int32 {
     guard let exchange = exchanges[wsi], let response = exchange.response else { return 0 }
+    if let writer = exchange.writer { return stream(wsi, exchange, writer) }
     let silent =
       exchange.request.method == "HEAD" || response.status == 204 || response.status == 304
     let body = silent ? [] : response.body
@@ -191,6 +219,45 @@ final class LoopHTTP {
     return 0
   }
 
+  /// A stopped reader keeps its connection for that long.
+  private static let patience: Int32 = 600
+
+  private func stream(
+    _ wsi: OpaquePointer, _ exchange: Exchange, _ writer: HTTPBodyWriter
+  ) -> Int32 {
+    guard exchange.sent >= 0, let response = exchange.response else {
+      exchange.sent = 0
+      write(wsi, exchange.response?.head(closing: false) ?? [], LWS_WRITE_HTTP_HEADERS)
+      if writer.hasMore { lws_callback_on_writable(wsi) }
+      return 0
+    }
+    let (bytes, isLast) = writer.take(limit: LoopHTTP.chunk)
+    exchange.sent += bytes.count
+    if let length = response.source?.length {
+      // More or less than was promised can only be told by cutting the connection.
+      guard exchange.sent <= length, !isLast || exchange.sent == length else { return -1 }
+      write(wsi, bytes, LWS_WRITE_HTTP)
+    } else {
+      var framed: [UInt8] = []
+      if !bytes.isEmpty {
+        framed = Array((String(bytes.count, radix: 16) + "\r\n").utf8) + bytes + [13, 10]
+      }
+      if isLast { framed += Array("0\r\n\r\n".utf8) }
+      write(wsi, framed, LWS_WRITE_HTTP)
+    }
+    if isLast {
+      streaming[exchange.id] = nil
+      return complete(wsi)
+    }
+    if writer.hasMore || lws_partial_buffered(wsi) != 0 {
+      lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, LoopHTTP.patience)
+      lws_callback_on_writable(wsi)
+    } else {
+      lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0)
+    }
+    return 0
+  }
+
   private func write(_ wsi: OpaquePointer, _ bytes: [UInt8], _ kind: lws_write_protocol) {
     withUnsafeTemporaryAllocation(of: UInt8.self, capacity: bytes.count + 16) { room in
       guard let base = room.baseAddress, !bytes.isEmpty else { return }
@@ -207,7 +274,10 @@ final class LoopHTTP {
   }
 
   fileprivate func closed(_ wsi: OpaquePointer) {
-    if let exchange = exchanges.removeValue(forKey: wsi) { waiting[exchange.id] = nil }
+    if let exchange = exchanges.removeValue(forKey: wsi) {
+      waiting[exchange.id] = nil
+      stop(exchange)
+    }
     upgrading[wsi] = nil
   }
 
@@ -271,7 +341,8 @@ final class LoopHTTP {
     ("content-type", WSI_TOKEN_HTTP_CONTENT_TYPE),
     ("content-length", WSI_TOKEN_HTTP_CONTENT_LENGTH),
     ("transfer-encoding", WSI_TOKEN_HTTP_TRANSFER_ENCODING), ("accept", WSI_TOKEN_HTTP_ACCEPT),
-    ("if-none-match", WSI_TOKEN_HTTP_IF_NONE_MATCH), ("user-agent", WSI_TOKEN_HTTP_USER_AGENT),
+    ("if-none-match", WSI_TOKEN_HTTP_IF_NONE_MATCH), ("range", WSI_TOKEN_HTTP_RANGE),
+    ("user-agent", WSI_TOKEN_HTTP_USER_AGENT),
     ("x-forwarded-for", WSI_TOKEN_X_FORWARDED_FOR), ("sec-websocket-protocol", WSI_TOKEN_PROTOCOL),
     ("sec-websocket-version", WSI_TOKEN_VERSION),
   ]

@@ -9,11 +9,12 @@ extension ConfigurationFile {
     var consoleUser: User?
     var tls: TLS?
     var timeouts: Timeouts?
+    var exec: ClusterExecSection?
 
     init() {}
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-      case name, hosts, token, user, ticketFile, consoleUser, tls, timeouts
+      case name, hosts, token, user, ticketFile, consoleUser, tls, timeouts, exec
     }
 
     init(from decoder: any Decoder) throws {
@@ -26,6 +27,7 @@ extension ConfigurationFile {
       consoleUser = try fields.read(.consoleUser, "name and passwordFile (or passwordEnvironment)")
       tls = try fields.read(.tls, "fingerprint, caFile, insecure or plaintext")
       timeouts = try fields.read(.timeouts, "connect, total and idle")
+      exec = try fields.read(.exec, "transports, agentWait, ssh and localNode")
     }
   }
 

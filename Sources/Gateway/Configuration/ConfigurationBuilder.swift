@@ -56,6 +56,11 @@ struct ConfigurationBuilder {
       clusters.append(try cluster(section, at: "clusters[\(i)]"))
     }
     var out = GatewayConfiguration(clusters: clusters)
+    for (i, section) in (file.clusters ?? []).enumerated() {
+      guard let exec = section.exec, let name = section.name else { continue }
+      out.clusterExec[name] = try clusterExec(exec, at: "clusters[\(i)].exec")
+    }
+    out.exec = try exec(file.exec)
     if let listen = file.listen { out.listen = try address(listen) }
     if let text = file.publicURL {
       guard let url = PublicURL(text) else {
@@ -135,7 +140,7 @@ struct ConfigurationBuilder {
     }
   }
 
-  private func seconds(_ value: Double, _ field: String) throws(ConfigurationError) -> Duration {
+  func seconds(_ value: Double, _ field: String) throws(ConfigurationError) -> Duration {
     guard value > 0, value <= 366 * 86_400 else {
       throw ConfigurationError(
         field, "\(value) is out of range", remedy: "It takes a number of seconds above zero")
@@ -143,7 +148,7 @@ struct ConfigurationBuilder {
     return .milliseconds(Int((value * 1000).rounded(.up)))
   }
 
-  private func count(
+  func count(
     _ value: Int, _ field: String, _ range: ClosedRange<Int>
   ) throws(ConfigurationError) -> Int {
     guard range.contains(value) else {
@@ -225,10 +230,24 @@ struct ConfigurationBuilder {
           field, "has no key", remedy: "Add keyFile or keyEnvironment")
       }
       let secret = try secrets.read(source, field: "\(field).keyFile")
-      guard let key = APIKey(name: name, secret: secret) else {
+      guard var key = APIKey(name: name, secret: secret) else {
         throw ConfigurationError(
           field, "the key has fewer than \(APIKey.minimumLength) characters",
           remedy: "Make one with: openssl rand -base64 32")
+      }
+      key.rights = try rights(entry.rights, field)
+      if let rules = entry.exec {
+        guard key.has(.exec) else {
+          throw ConfigurationError(
+            "\(field).exec", "limits commands of a key that may run none",
+            remedy: "Add exec to the key's rights, or leave the rules out")
+        }
+        key.policy = try rules.policy(at: "\(field).exec")
+      }
+      guard !out.contains(where: { $0.name == name }) else {
+        throw ConfigurationError(
+          "\(field).name", "'\(name.prefix(80))' is the name of two keys",
+          remedy: "Give each its own: who has ordered a job is told by the key's name")
       }
       out.append(key)
     }

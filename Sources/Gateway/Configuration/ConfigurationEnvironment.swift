@@ -14,6 +14,8 @@ extension ConfigurationFile {
     ("SALLYPORT_FRAME_ANCESTORS", "frameAncestors, with commas between"),
     ("SALLYPORT_WEB_ROOT", "webRoot"),
     ("SALLYPORT_LOOPS", "loops"),
+    ("SALLYPORT_DATA_FOLDER", "exec.dataFolder"),
+    ("SALLYPORT_AUDIT_FILE", "exec.auditFile"),
     ("SALLYPORT_API_KEY", "one more API key, named \"environment\""),
     ("SALLYPORT_API_KEY_FILE", "the same, from a file"),
     ("SALLYPORT_PVE_NAME", "the cluster's name"),
@@ -67,6 +69,14 @@ extension ConfigurationFile {
         )
       }
       loops = n
+    }
+    if let v = values.text("SALLYPORT_DATA_FOLDER") {
+      exec = exec ?? Exec()
+      exec?.dataFolder = v
+    }
+    if let v = values.text("SALLYPORT_AUDIT_FILE") {
+      exec = exec ?? Exec()
+      exec?.auditFile = v
     }
     if let source = try values.secret("SALLYPORT_API_KEY") {
       apiKeys = (apiKeys ?? []) + [Key(name: "environment", secret: source)]

@@ -16,13 +16,14 @@ struct ConfigurationFile: Decodable {
   var links: Links?
   var sessions: Sessions?
   var limits: Limits?
+  var exec: Exec?
   var clusters: [Cluster]?
 
   init() {}
 
   enum CodingKeys: String, CodingKey, CaseIterable {
     case listen, publicURL, behindProxy, trustedProxies, tls, allowedOrigins, frameAncestors
-    case webRoot, loops, apiKeys, links, sessions, limits, clusters
+    case webRoot, loops, apiKeys, links, sessions, limits, exec, clusters
   }
 
   init(from decoder: any Decoder) throws {
@@ -42,6 +43,8 @@ struct ConfigurationFile: Decodable {
     links = try fields.read(.links, "ttl and maximumTTL")
     sessions = try fields.read(.sessions, "idle and maxDuration")
     limits = try fields.read(.limits, "numbers; see the documented configuration")
+    exec = try fields.read(
+      .exec, "dataFolder, keepFor and bounds; see the documented configuration")
     clusters = try fields.read(.clusters, "a list of clusters")
   }
 
@@ -82,7 +85,11 @@ struct ConfigurationFile: Decodable {
   struct Key: Decodable {
     var name: String?
     var secret: SecretSource?
-    enum CodingKeys: String, CodingKey, CaseIterable { case name, keyFile, keyEnvironment }
+    var rights: [String]?
+    var exec: ExecPolicySection?
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case name, keyFile, keyEnvironment, rights, exec
+    }
     init(name: String, secret: SecretSource) {
       self.name = name
       self.secret = secret
@@ -91,6 +98,8 @@ struct ConfigurationFile: Decodable {
       let fields = try StrictFields(decoder, keys: CodingKeys.self)
       name = try fields.read(.name, "a name for the log such as \"portal\"")
       secret = try SecretSource.read(fields, file: .keyFile, environment: .keyEnvironment)
+      rights = try fields.read(.rights, "a list such as [consoles, inventory, exec]")
+      exec = try fields.read(.exec, "rules such as {targets: [\"qemu/*\"]}")
     }
   }
 

@@ -2,6 +2,9 @@ import Foundation
 import GuestExec
 import Synchronization
 
+/// Sends a command; may be cancelled until it is sent.
+typealias Starter = Task<Result<GuestExec.Running, ExecFailure>, Never>
+
 /// One job that is not over, or that somebody reads.
 final class Job: Sendable {
   struct State: Sendable {
@@ -12,15 +15,21 @@ final class Job: Sendable {
     var waiting: [Int: CheckedContinuation<Void, Never>] = [:]
     var nextWaiting = 0
     var viewers = 0
-    var hadViewer = false
     /// Counts arrivals and departures, so that a timer knows whether it is still meant.
     var visits = 0
+    var starter: Starter?
     var cancelWanted = false
     var inputIsClosed = false
+    /// It was let go of, because this process ends.
+    var isDetached = false
+    /// Why its end isn't what it looks like.
+    var lostBecause: String?
   }
 
   let id: String
-  let order: JobOrder
+  /// What was ordered; nil for one that is over or was taken up again.
+  let order: JobOrder?
+  let place: JobPlace
   let output: JobOutput
   /// Writers of standard input take turns.
   let inputTurn = JobTurn(maximumWaiting: 16)
@@ -28,11 +37,12 @@ final class Job: Sendable {
   private let lastViewerLeft: @Sendable (Job) -> Void
 
   init(
-    summary: JobSummary, order: JobOrder, output: JobOutput,
+    summary: JobSummary, order: JobOrder?, place: JobPlace, output: JobOutput,
     lastViewerLeft: @escaping @Sendable (Job) -> Void
   ) {
     id = summary.id
     self.order = order
+    self.place = place
     self.output = output
     self.lastViewerLeft = lastViewerLeft
     state = Mutex(State(summary: summary))
@@ -65,6 +75,13 @@ final class Job: Sendable {
 
   /// Looks at it.
   func look<T: Sendable>(_ body: (State) -> T) -> T { state.withLock { body($0) } }
+
+  /// Adds a sentence for people; only the first hundred are kept.
+  func note(_ text: String) {
+    change {
+      if $0.summary.notes.count < 100 { $0.summary.notes.append(String(text.prefix(500))) }
+    }
+  }
 
   /// How often it has changed.
   var changes: Int { state.withLock { $0.changes } }
@@ -118,7 +135,6 @@ final class Job: Sendable {
   func attached() {
     state.withLock {
       $0.viewers += 1
-      $0.hadViewer = true
       $0.visits += 1
     }
   }

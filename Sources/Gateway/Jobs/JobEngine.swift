@@ -19,19 +19,34 @@ package final class JobEngine: Sendable {
   package static let attachGrace = Duration.seconds(30)
 
   struct State {
+    /// Those that are not over.
     var jobs: [String: Job] = [:]
+    /// Turns that are taken.
     var running = 0
+    /// Those that wait for a turn.
     var queue: [Job] = []
+    /// Orders that are about to be stored and wait for a turn then.
+    var arriving = 0
     var isStopping = false
-    var tasks: [String: Task<Void, Never>] = [:]
+    var keeper: Task<Void, Never>?
   }
 
   let configuration: ExecConfiguration
   let clusters: Clusters
   let execs: [String: GuestExec]
   let logger: Logger
+  let audit: JobAudit
+  let folder: JobFolder
+  let store: JobStore
+  let disk: JobDisk
   let state = Mutex(State())
+  /// Bytes of output that are stored, of all jobs.
+  let used = Atomic<Int>(0)
+  /// Who makes room does it alone.
+  let roomTurn = JobTurn(maximumWaiting: .max)
 
+  /// Opens the store and takes up what was not over when it was closed.
+  /// - Throws: ``ConfigurationError`` where the folder for jobs can't be used.
   init(
     _ configuration: ExecConfiguration, clusters: Clusters, execs: [String: GuestExec],
     logger: Logger
@@ -40,18 +55,41 @@ package final class JobEngine: Sendable {
     self.clusters = clusters
     self.execs = execs
     self.logger = logger
+    let opened = try await Self.open(configuration, logger: logger)
+    folder = opened.folder
+    store = opened.store
+    disk = JobDisk(threads: 3)
+    audit = try JobAudit(file: configuration.auditFile, logger: logger, disk: disk)
+    try await takeUp()
+    state.withLock {
+      $0.keeper = Task { [weak self] in
+        while !Task.isCancelled {
+          try? await Task.sleep(for: .seconds(30))
+          await self?.sweep()
+        }
+      }
+    }
   }
 
-  /// An engine for a gateway's clusters.
-  /// - Throws: ``ConfigurationError`` where the folder for jobs can't be used.
-  convenience init(
-    _ configuration: GatewayConfiguration, clusters: Clusters, loops: LoopGroup, logger: Logger
-  ) async throws {
-    var execs: [String: GuestExec] = [:]
-    for cluster in clusters.all {
-      execs[cluster.name] = GuestExec(client: cluster.client, transports: [])
+  /// Opening and checking files blocks.
+  private static func open(
+    _ configuration: ExecConfiguration, logger: Logger
+  ) async throws -> (folder: JobFolder, store: JobStore) {
+    let disk = JobDisk(threads: 1)
+    defer { disk.close() }
+    return try await disk.run {
+      func at(_ folder: JobFolder) throws -> (JobFolder, JobStore) {
+        (folder, try JobStore(path: folder.path + "/jobs.sqlite"))
+      }
+      guard let path = configuration.dataFolder else { return try at(try JobFolder.temporary()) }
+      do {
+        return try at(try JobFolder(path: path))
+      } catch let error as ConfigurationError {
+        guard !configuration.dataFolderIsChosen else { throw error }
+        logger.warning("jobs will not survive a restart: \(error)")
+        return try at(try JobFolder.temporary())
+      }
     }
-    try await self.init(configuration.exec, clusters: clusters, execs: execs, logger: logger)
   }
 
   // MARK: Ordering
@@ -72,24 +110,87 @@ package final class JobEngine: Sendable {
   func take(
     _ order: JobOrder, by key: APIKey, idempotencyKey: String? = nil, at known: JobPlace? = nil
   ) async throws(Problem) -> (summary: JobSummary, isRepeat: Bool) {
+    let fingerprint = order.fingerprint
+    try key.demand(.exec)
+    if let idempotencyKey {
+      // Its first order may have been taken when the cluster still answered and there was room.
+      let before: JobStore.Insertion?
+      do {
+        before = try await store.known(idempotencyKey, of: key.name, fingerprint: fingerprint)
+      } catch {
+        throw notStored(error)
+      }
+      if let before, let known = try Self.known(before) { return (current(known), true) }
+    }
     let (place, order) = try await admit(order, by: key, at: known)
     guard let random = Random.text(bytes: 15) else {
       throw Problem(503, "no-randomness", "The system gives no random bytes.")
     }
-    let summary = JobSummary(id: "j-" + random, order: order, place: place, key: key.name)
-    let job = Job(summary: summary, order: order, output: JobOutput()) { [weak self] in
-      self?.lastViewerLeft($0)
+    let hasTurn = try reserve()
+    var summary = JobSummary(id: "j-" + random, order: order, place: place, key: key.name)
+    summary.state = hasTurn ? .starting : .queued
+    let row = JobStore.Row(summary: summary, order: hasTurn ? nil : order.stored)
+    do {
+      let result = try await store.insert(
+        row, idempotencyKey: idempotencyKey, fingerprint: fingerprint)
+      if let known = try Self.known(result) {
+        giveBack(hasTurn)
+        return (current(known), true)
+      }
+    } catch {
+      giveBack(hasTurn)
+      throw error as? Problem ?? notStored(error)
     }
+    let job = make(summary, order, place)
     state.withLock { $0.jobs[job.id] = job }
-    enqueue(job, place: place)
+    watch(job)
+    if hasTurn {
+      start(job)
+    } else {
+      line(up: job)
+    }
     return (summary, false)
   }
 
-  /// Checks the request, the right and the rules, and finds the target.
+  private static func known(_ result: JobStore.Insertion) throws(Problem) -> JobSummary? {
+    switch result {
+    case .stored: return nil
+    case .known(let summary): return summary
+    case .other(let id):
+      var problem = Problem(
+        422, "idempotency-key-reused",
+        "The Idempotency-Key was used before for another order: job \(id).",
+        remedy: "Use a new key for each order, and the same only to send the same order again.")
+      problem.more["job"] = .string(id)
+      throw problem
+    }
+  }
+
+  func notStored(_ error: any Error) -> Problem {
+    logger.error("a job can't be stored: \(error)")
+    return Problem(
+      503, "not-stored", "The job can't be stored, and what can't be stored isn't run: \(error).",
+      remedy: "See whether the disk of exec.dataFolder is full.")
+  }
+
+  /// A stored summary with what has changed since.
+  private func current(_ stored: JobSummary) -> JobSummary {
+    state.withLock { $0.jobs[stored.id] }?.summary ?? stored
+  }
+
+  func make(_ summary: JobSummary, _ order: JobOrder?, _ place: JobPlace) -> Job {
+    Job(
+      summary: summary, order: order, place: place,
+      output: JobOutput(path: folder.output(summary.id), disk: disk)
+    ) { [weak self] in
+      self?.lastViewerLeft($0)
+    }
+  }
+
+  /// Checks the request and the rules, and finds the target.
   private func admit(
     _ order: JobOrder, by key: APIKey, at known: JobPlace?
-  ) async throws(Problem) -> (place: JobPlace, order: JobOrder) {
-    try key.demand(.exec)
+  ) async throws(Problem) -> (JobPlace, JobOrder) {
     do throws(ExecFailure) {
       try order.request.check()
     } catch {
@@ -103,75 +204,29 @@ package final class JobEngine: Sendable {
       let (cluster, found) = try await clusters.resolve(order.target, in: order.cluster)
       place = JobPlace(cluster: cluster.name, place: found)
     }
-    return (place, try await permitted(order, at: place, by: key))
-  }
-
-  private func enqueue(_ job: Job, place: JobPlace) {
-    let task = Task { await run(job, at: place) }
-    state.withLock { $0.tasks[job.id] = task }
-  }
-
-  private func run(_ job: Job, at place: JobPlace) async {
-    job.change { $0.summary.state = .starting }
-    guard let exec = execs[place.cluster] else {
-      finish(job, failure: ExecFailure(.noTransport, "The cluster has no way to commands."))
-      return
-    }
-    let running: GuestExec.Running
-    do throws(ExecFailure) {
-      running = try await exec.start(
-        job.order.request, on: place.place, via: job.order.transport,
-        among: job.order.allowedTransports)
+    var order = order
+    do throws(Problem) {
+      order = try await permitted(order, at: place, by: key)
     } catch {
-      finish(job, failure: error)
-      return
+      audit.refused(order, key: key.name, error)
+      throw error
     }
-    job.change {
-      $0.process = running.process
-      $0.summary.state = .running
-      $0.summary.transport = running.transport
-      $0.summary.reason = running.reason
-      $0.summary.started = Date()
-    }
-    if case .given(let bytes) = job.order.input {
-      Task {
-        try? await running.process.write(bytes)
-        await running.process.closeInput()
-      }
-    }
-    var result = ExecResult(.lost("The command's events ended without an end."))
-    while let event = await running.process.next() {
-      switch event {
-      case .stdout(let bytes):
-        try? await job.output.append(.stdout, bytes)
-        job.change { $0.summary.stdoutBytes += bytes.count }
-      case .stderr(let bytes):
-        try? await job.output.append(.stderr, bytes)
-        job.change { $0.summary.stderrBytes += bytes.count }
-      case .note(let text): job.change { $0.summary.notes.append(text) }
-      case .ended(let end): result = end
-      }
-    }
-    finish(job, result: result)
+    let limit = configuration.outputLimit
+    order.request.outputLimit = min(order.request.outputLimit ?? limit, limit)
+    return (place, order)
   }
 
-  private func finish(_ job: Job, failure: ExecFailure) {
-    job.change {
-      $0.summary.failure = failure
-      $0.summary.state = .failed
-      $0.summary.ended = Date()
-    }
-  }
-
-  private func finish(_ job: Job, result: ExecResult) {
-    job.change {
-      $0.summary.end = result.end
-      $0.summary.stdoutTruncated = result.stdoutTruncated
-      $0.summary.stderrTruncated = result.stderrTruncated
-      $0.summary.state = .ended
-      $0.summary.ended = Date()
-      $0.process = nil
-    }
+  /// What each way to a command says of an order, and which would be taken. Nothing is run or stored.
+  package func explain(
+    _ order: JobOrder, by key: APIKey
+  ) async throws(Problem) -> (
+    place: JobPlace, assessments: [GuestExec.Assessment], chosen: TransportName?
+  ) {
+    try key.demand(.exec)
+    let (place, order) = try await admit(order, by: key, at: nil)
+    guard let exec = execs[place.cluster] else { return (place, [], nil) }
+    let all = await exec.explain(order.request, on: place.place)
+    return (place, all, order.transport ?? order.choice(of: all)?.transport)
   }
 
   // MARK: Looking
@@ -179,8 +234,21 @@ package final class JobEngine: Sendable {
   /// The job of an id.
   /// - Throws: 404 `unknown-job`.
   func find(_ id: String) async throws(Problem) -> Job {
-    guard let job = state.withLock({ $0.jobs[id] }) else { throw Self.unknown(id) }
-    return job
+    if let job = state.withLock({ $0.jobs[id] }) { return job }
+    let stored: JobSummary?
+    do {
+      stored = try await store.summary(id)
+    } catch {
+      throw notStored(error)
+    }
+    guard let stored else { throw Self.unknown(id) }
+    // It may have been taken up or stored a moment ago.
+    if let job = state.withLock({ $0.jobs[id] }) { return job }
+    guard let node = NodeName(stored.node.isEmpty ? "unknown" : stored.node) else {
+      throw Self.unknown(id)
+    }
+    return make(
+      stored, nil, JobPlace(cluster: stored.cluster, place: Place(node: node, kind: .node)))
   }
 
   static func unknown(_ id: String) -> Problem {
@@ -201,14 +269,16 @@ package final class JobEngine: Sendable {
   ///   - before: only those older than this job.
   package func list(
     limit: Int = 100, states: Set<JobState> = [], key: String? = nil, fleet: String? = nil,
-    labels: [String: String] = [:], before: String? = nil
+    target: String? = nil, labels: [String: String] = [:], before: String? = nil
   ) async throws(Problem) -> [JobSummary] {
-    let all = state.withLock { $0.jobs.values.map(\.summary) }
-    return Array(
-      all.filter {
-        (states.isEmpty || states.contains($0.state)) && (key == nil || $0.key == key)
-          && (fleet == nil || $0.fleet == fleet)
-      }.sorted { $0.created > $1.created }.prefix(limit))
+    let query = JobStore.Query(
+      limit: limit, states: states, key: key, fleet: fleet, target: target, labels: labels,
+      before: before)
+    do {
+      return try await store.list(query).map { current($0) }
+    } catch {
+      throw notStored(error)
+    }
   }
 
   /// Reads a job's output from an offset on, to its end.
@@ -225,71 +295,47 @@ package final class JobEngine: Sendable {
     JobAttachment(try await find(id))
   }
 
-  private func lastViewerLeft(_ job: Job) {}
+  // MARK: Who looks on
 
-  // MARK: Steering
-
-  /// Gives bytes of standard input, and waits until the command's transport has taken them.
-  /// - Parameter offset: where they belong in standard input; what was taken already is skipped. Nil for behind what
-  ///   was taken.
-  /// - Returns: how many bytes of standard input the transport has taken by now, in all.
-  package func write(
-    _ id: String, _ bytes: [UInt8], at offset: Int? = nil
-  ) async throws(Problem) -> Int {
-    let job = try await find(id)
-    guard let process = job.process else {
-      throw Problem(409, "job-over", "The job doesn't run.")
-    }
-    do throws(ExecFailure) {
-      try await process.write(bytes)
-    } catch {
-      throw Problem(409, error.kind.rawValue, error.sentence, remedy: error.remedy)
-    }
-    return job.change {
-      $0.summary.stdinBytes += bytes.count
-      return $0.summary.stdinBytes
+  /// A job whose caller must not go away is cancelled if nobody comes in time.
+  func watch(_ job: Job) {
+    switch job.summary.onDisconnect {
+    case .keep: break
+    case .kill: watch(job, for: Self.attachGrace)
+    case .keepFor(let time): watch(job, for: max(time, Self.attachGrace))
     }
   }
 
-  /// The end of standard input.
-  package func closeInput(_ id: String) async throws(Problem) {
-    await (try await find(id)).process?.closeInput()
-  }
-
-  /// The job's terminal has this size now.
-  package func resize(_ id: String, _ size: TerminalSize) async throws(Problem) {
-    await (try await find(id)).process?.resize(size)
-  }
-
-  /// Sends a signal to the job's command.
-  package func signal(_ id: String, _ number: Int) async throws(Problem) {
-    guard let process = try await find(id).process else {
-      throw Problem(409, "job-over", "The job doesn't run.")
-    }
-    do throws(ExecFailure) {
-      try await process.signal(number)
-    } catch {
-      throw Problem(409, error.kind.rawValue, error.sentence, remedy: error.remedy)
+  private func lastViewerLeft(_ job: Job) {
+    switch job.summary.onDisconnect {
+    case .keep: break
+    case .kill: watch(job, for: .zero)
+    case .keepFor(let time): watch(job, for: time)
     }
   }
 
-  /// Ends a job; one that is over stays as it is.
-  package func cancel(_ id: String) async throws(Problem) {
-    await (try await find(id)).process?.cancel()
+  /// Cancels the job after a time in which nobody came.
+  private func watch(_ job: Job, for time: Duration) {
+    let visits = job.look { $0.visits }
+    Task { [weak self] in
+      if time > .zero { await job.until(within: time) { $0.summary.state.isOver } }
+      let isAbandoned = job.look {
+        $0.viewers == 0 && $0.visits == visits && !$0.summary.state.isOver
+      }
+      guard isAbandoned, let self, !self.state.withLock({ $0.isStopping }) else { return }
+      job.note("Nobody looks on any longer.")
+      await self.cancel(job)
+    }
   }
+}
 
-  /// What each way to a command says of an order.
-  package func explain(
-    _ order: JobOrder, by key: APIKey
-  ) async throws(Problem) -> (place: JobPlace, assessments: [GuestExec.Assessment]) {
-    let (place, order) = try await admit(order, by: key, at: nil)
-    guard let exec = execs[place.cluster] else { return (place, []) }
-    return (place, await exec.explain(order.request, on: place.place))
-  }
-
-  /// Takes no new job; what runs is let go or cancelled, as was ordered.
-  func stop(grace: Duration) async {
-    state.withLock { $0.isStopping = true }
+extension JobOrder {
+  /// The first way that would do and that the key's rules allow.
+  func choice(of all: [GuestExec.Assessment]) -> GuestExec.Assessment? {
+    all.first {
+      guard case .possible = $0.verdict else { return false }
+      return allowedTransports?.contains($0.transport) ?? true
+    }
   }
 }
 

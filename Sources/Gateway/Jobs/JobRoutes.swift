@@ -14,41 +14,20 @@ extension Route {
     Route("GET", "/v1/exec/{id}", .right(.exec)) { plane, call throws(Problem) in
       try await plane.showJob(call)
     },
+    Route("DELETE", "/v1/exec/{id}", .right(.exec)) { plane, call throws(Problem) in
+      try await plane.endJob(call)
+    },
+    Route("GET", "/v1/exec/{id}/output", .right(.exec)) { plane, call throws(Problem) in
+      try await plane.jobOutput(call)
+    },
+    Route("PUT", "/v1/exec/{id}/stdin", .right(.exec)) { plane, call throws(Problem) in
+      try await plane.jobInput(call)
+    },
+    Route("POST", "/v1/exec/{id}/signal", .right(.exec)) { plane, call throws(Problem) in
+      try await plane.signalJob(call)
+    },
+    Route("POST", "/v1/exec/{id}/resize", .right(.exec)) { plane, call throws(Problem) in
+      try await plane.resizeJob(call)
+    },
   ]
-}
-
-extension ControlPlane {
-  func createJob(_ call: Call) async throws(Problem) -> HTTPResponse {
-    let body = try JSONBody(call.request, known: JobOrder.fields)
-    let order = try JobOrder(body, jobs.configuration)
-    let summary = try await jobs.submit(order, by: try caller(call))
-    return .json(
-      201, summary.json, headers: [("Location", "\(prefix)/v1/exec/\(summary.id)")])
-  }
-
-  func listJobs(_ call: Call) async throws(Problem) -> HTTPResponse {
-    let all = try await jobs.list(key: try caller(call).has(.execAll) ? nil : call.key)
-    return .json(200, .object(["jobs": .array(all.map(\.json))]))
-  }
-
-  func showJob(_ call: Call) async throws(Problem) -> HTTPResponse {
-    .json(200, try await visibleJob(call).json)
-  }
-
-  /// Whoever asks. Routes with a right have a key.
-  func caller(_ call: Call) throws(Problem) -> APIKey {
-    guard let key = call.apiKey else {
-      throw Problem(401, "unauthenticated", "This needs an API key.")
-    }
-    return key
-  }
-
-  /// The job of the path. One of another key looks like none, unless the caller may see all.
-  func visibleJob(_ call: Call) async throws(Problem) -> JobSummary {
-    let id = call.values.first ?? ""
-    let key = try caller(call)
-    let summary = try await jobs.summary(id)
-    guard summary.key == key.name || key.has(.execAll) else { throw JobEngine.unknown(id) }
-    return summary
-  }
 }

@@ -102,6 +102,46 @@ package struct JobSummary: Sendable {
   }
 }
 
+extension JobSummary {
+  /// What is stored of it: ``json``, with the times to the millisecond.
+  var stored: JSONValue {
+    guard case .object(var out) = json else { return .null }
+    var times: [String: JSONValue] = ["created": .double(created.timeIntervalSince1970)]
+    if let started { times["started"] = .double(started.timeIntervalSince1970) }
+    if let ended { times["ended"] = .double(ended.timeIntervalSince1970) }
+    out["times"] = .object(times)
+    return .object(out)
+  }
+
+  /// Reads ``stored``.
+  init?(stored json: JSONValue) {
+    func time(_ name: String) -> Date? {
+      json["times"][name].double.map { Date(timeIntervalSince1970: $0) }
+    }
+    guard let id = json["id"].string, let created = time("created"),
+      let state = json["state"].string.flatMap({ JobState(rawValue: $0) })
+    else { return nil }
+    self.init(
+      id: id, cluster: json["cluster"].string ?? "", target: json["target"].string ?? "",
+      node: json["node"].string ?? "", name: json["name"].string,
+      transport: json["transport"].string.flatMap { TransportName(rawValue: $0) },
+      reason: json["reason"].string, state: state, end: ExecEnd(json: json["end"]),
+      failure: ExecFailure(json: json["failure"]), stdoutBytes: json["stdoutBytes"].int ?? 0,
+      stderrBytes: json["stderrBytes"].int ?? 0, stdinBytes: json["stdinBytes"].int ?? 0,
+      stdoutTruncated: json["stdoutTruncated"].bool ?? false,
+      stderrTruncated: json["stderrTruncated"].bool ?? false, created: created,
+      started: time("started"), ended: time("ended"), key: json["key"].string ?? "",
+      labels: (json["labels"].object ?? [:]).compactMapValues(\.string),
+      fleet: json["fleet"].string)
+    command = json["command"].isNull ? nil : json["command"]
+    environment = json["environment"].array?.compactMap(\.string)
+    hasTerminal = json["terminal"].bool ?? false
+    input = json["stdin"].string ?? "none"
+    onDisconnect = DisconnectRule(json: json["onDisconnect"]) ?? .keep
+    notes = json["notes"].array?.compactMap(\.string) ?? []
+  }
+}
+
 extension ExecEnd {
   /// `{"kind":"exited","code":0}`, `{"kind":"signalled","signal":9}`, `{"kind":"lost","why":"…"}`, or the kind alone.
   package var json: JSONValue {
