@@ -6,16 +6,19 @@ extension ProxmoxClient {
   /// seconds.
   ///
   /// Takes the second credential where the first can't open that console on that version.
-  /// - Parameter size: of a VNC shell's or container's screen; a VM has its own.
+  /// - Parameters:
+  ///   - size: of a VNC shell's or container's screen; a VM has its own.
+  ///   - user: the login (`root@pam`) whose ticket has to be the one that mints; nil for whichever credential can. PVE
+  ///     opens a node's shell without asking for a password to root@pam's ticket only.
   /// - Throws: ``PVEError/Kind/tokenUnsupported`` where neither credential can, ``PVEError/Kind/noSuchConsole``, and
   ///   whatever PVE refuses. A mint isn't repeated once a byte of it was sent.
   public func mint(
-    _ console: Console, of place: Place, size: ScreenSize? = nil
+    _ console: Console, of place: Place, size: ScreenSize? = nil, as user: String? = nil
   ) async throws(PVEError) -> UpstreamPlan {
     var last: PVEError?
     for host in connection.hostsInOrder {
       do throws(PVEError) {
-        return try await mint(console, of: place, size: size, on: host)
+        return try await mint(console, of: place, size: size, as: user, on: host)
       } catch {
         if error.kind == .guestNotFound { resources.forget() }
         guard error.nothingWasSent else { throw error }
@@ -28,7 +31,7 @@ extension ProxmoxClient {
   }
 
   private func mint(
-    _ console: Console, of place: Place, size: ScreenSize?, on host: APIHost
+    _ console: Console, of place: Place, size: ScreenSize?, as user: String?, on host: APIHost
   ) async throws(PVEError) -> UpstreamPlan {
     let version = try await version(of: host, by: primary)
     guard let call = MintCall(console, of: place, size: size, version: version) else {
@@ -36,7 +39,8 @@ extension ProxmoxClient {
         .noSuchConsole, "\(place) has no console '\(console)'",
         hint: "Serial ports belong to VMs; containers and nodes have 'terminal' and 'vnc'")
     }
-    let identity = try identity(for: console, of: place, version: version, request: call.request)
+    let identity = try identity(
+      for: console, of: place, as: user, version: version, request: call.request)
     let (answer, _, authorization) = try await envelope(call.request, by: identity, on: host)
     return try plan(
       console, place: place, call: call, answer: answer, authorization: authorization, host: host,
@@ -45,8 +49,19 @@ extension ProxmoxClient {
 
   /// The credential that opens the console.
   private func identity(
-    for console: Console, of place: Place, version: PVEVersion, request: APIRequest
+    for console: Console, of place: Place, as user: String?, version: PVEVersion,
+    request: APIRequest
   ) throws(PVEError) -> Identity {
+    if let user {
+      let isTheirs = { (identity: Identity) in
+        identity.credential.kind == .ticket && identity.credential.identity == user
+      }
+      if isTheirs(primary) { return primary }
+      if let secondary, isTheirs(secondary) { return secondary }
+      throw request.error(
+        .tokenUnsupported, "PVE opens this console to a login of \(user) only",
+        hint: "Configure \(user) with password (or a ticket) as consoleCredential")
+    }
     func refusal(_ identity: Identity) -> ConsoleAccess.Refusal? {
       ConsoleAccess.refusal(
         of: console, on: place.kind, to: identity.credential.kind,
