@@ -7,7 +7,7 @@ SHELL := /bin/bash
 BUILD_PACKAGES := libwebsockets-dev libcurl4-openssl-dev libssl-dev libsqlite3-dev zlib1g-dev pkg-config ca-certificates \
 	python3 python3-pip python3-venv
 TEST_PACKAGES := chromium chromium-driver qemu-system-x86 haproxy nginx-light openssl gcc libc6-dev \
-	fonts-dejavu-core procps qemu-guest-agent util-linux
+	fonts-dejavu-core procps qemu-guest-agent util-linux openssh-server openssh-client
 VENV := .build-venv
 PYTHON := $(VENV)/bin/python
 RELEASE := .build/release/sallyport

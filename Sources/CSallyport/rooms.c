@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
@@ -130,7 +131,13 @@ static void run(const struct sp_child *child, int report) {
   default_signals();
   if (child->room > 0) drop_capabilities();
   if (child->dies_with_us) prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (child->directory != NULL && chdir(child->directory) != 0) { /* stays where it is */ }
+  if (child->change_user) {
+    // In this order: without its user's rights nothing of it could be changed any more.
+    if (setgroups(child->group_count, child->groups) != 0 && geteuid() == 0) fail(report, 5);
+    if (setgid(child->gid) != 0 || setuid(child->uid) != 0) fail(report, 5);
+  }
+  // As the user, who may not be let into every folder. Without directory_must it stays where it is.
+  if (child->directory != NULL && chdir(child->directory) != 0 && child->directory_must) fail(report, 6);
   hide_descriptors();
   become(child);
   fail(report, 2);
@@ -180,7 +187,10 @@ static pid_t listen_to(int fd, pid_t pid, int *step) {
   return -1;
 }
 
-pid_t sp_spawn(const struct sp_child *child) {
+pid_t sp_spawn(const struct sp_child *child) { return sp_spawn_step(child, NULL); }
+
+pid_t sp_spawn_step(const struct sp_child *child, int *step) {
+  if (step != NULL) *step = 0;
   int report[2];
   if (pipe2(report, O_CLOEXEC) != 0) return -1;
   pid_t pid = fork();
@@ -205,7 +215,32 @@ pid_t sp_spawn(const struct sp_child *child) {
     run(child, report[1]);
   }
   close(report[1]);
-  return listen_to(report[0], pid, NULL);
+  return listen_to(report[0], pid, step);
+}
+
+int sp_pidfd(pid_t pid) {
+  // Close-on-exec by itself.
+  return (int)syscall(SYS_pidfd_open, pid, 0U);
+}
+
+int sp_child_ended(pid_t pid, int *status, int *signal) {
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  *status = *signal = 0;
+  while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0) if (errno != EINTR) return -1;
+  if (info.si_pid == 0) return 0;
+  if (info.si_code == CLD_EXITED) *status = info.si_status;
+  else *signal = info.si_status;
+  return 1;
+}
+
+int sp_readable(int fd) {
+  int n = 0;
+  return ioctl(fd, FIONREAD, &n) == 0 ? n : 0;
+}
+
+int sp_groups(const char *user, gid_t gid, gid_t *groups, int count) {
+  return getgrouplist(user, gid, groups, &count) < 0 ? -1 : count;
 }
 
 // A read-only bind mount takes a second call; inside a user namespace the flags that the original has are locked.

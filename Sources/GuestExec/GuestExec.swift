@@ -27,20 +27,38 @@ public final class GuestExec: Sendable {
     public var transport: TransportName
     /// What it says.
     public var verdict: TransportVerdict
+    /// Whether `auto` may take it; otherwise it has to be asked for by name.
+    public var isAutomatic: Bool
+    /// Whether it is the one that `auto` takes.
+    public var isChosen: Bool
   }
 
   /// The cluster's client.
   public let client: ProxmoxClient
   private let transports: [any ExecTransport]
 
-  /// - Parameter transports: those that the configuration allows, the best first. `auto` takes the first that would do.
+  /// - Parameter transports: those that the configuration allows, in any order.
   public init(client: ProxmoxClient, transports: [any ExecTransport]) {
     self.client = client
     self.transports = transports
   }
 
-  /// The transports that there are, in the order in which `auto` tries them.
+  /// The transports that there are.
   public var names: [TransportName] { transports.map(\.name) }
+
+  /// The order in which `auto` tries the transports for a kind of place: the one that needs the fewest others first.
+  /// What shares a session with people (`console`, `serial`) is never taken without having been asked for.
+  public static func order(for kind: Place.Kind) -> [TransportName] {
+    switch kind {
+    // ssh and local reach a VM only through the agent, and with fewer means than the API's calls.
+    case .qemu: [.agent, .local, .ssh]
+    case .lxc, .node: [.local, .ssh, .shell]
+    }
+  }
+
+  private func automatic(for place: Place) -> [any ExecTransport] {
+    Self.order(for: place.kind).compactMap { name in transports.first { $0.name == name } }
+  }
 
   /// Where a target is.
   public func place(of target: Target) async throws(ExecFailure) -> Place {
@@ -51,17 +69,31 @@ public final class GuestExec: Sendable {
     }
   }
 
-  /// What each transport says of such a request on such a place, in the order in which `auto` tries them. `auto` takes
-  /// the first that is possible.
+  /// What each configured transport says of such a request on such a place: those of `auto` first, in the order in
+  /// which it tries them. Runs nothing.
   public func explain(_ request: ExecRequest, on place: Place) async -> [Assessment] {
-    await withTaskGroup(of: (Int, TransportVerdict).self) { group in
-      for (i, transport) in transports.enumerated() {
+    let automatic = automatic(for: place)
+    let others = transports.filter { other in !automatic.contains { $0.name == other.name } }
+    let all = automatic + others
+    let verdicts = await withTaskGroup(of: (Int, TransportVerdict).self) { group in
+      for (i, transport) in all.enumerated() {
         group.addTask { (i, await transport.assess(request, on: place)) }
       }
       var verdicts: [Int: TransportVerdict] = [:]
       for await (i, verdict) in group { verdicts[i] = verdict }
-      return transports.indices.compactMap { i in
-        verdicts[i].map { Assessment(transport: transports[i].name, verdict: $0) }
+      return verdicts
+    }
+    var isOpen = true
+    return all.enumerated().compactMap { i, transport in
+      verdicts[i].map { verdict in
+        let isAutomatic = i < automatic.count
+        var isChosen = false
+        if isOpen, isAutomatic, case .possible = verdict {
+          isChosen = true
+          isOpen = false
+        }
+        return Assessment(
+          transport: transport.name, verdict: verdict, isAutomatic: isAutomatic, isChosen: isChosen)
       }
     }
   }
@@ -90,23 +122,32 @@ public final class GuestExec: Sendable {
       guard let transport = transports.first(where: { $0.name == via }) else {
         throw ExecFailure(
           .noTransport, "The transport '\(via.rawValue)' is not configured.",
-          remedy: "There is: \(names.map(\.rawValue).joined(separator: ", ")).")
+          remedy: names.isEmpty
+            ? "No transport is." : "There is: \(names.map(\.rawValue).joined(separator: ", ")).")
       }
       return Running(
         process: try await transport.start(request, on: place), place: place, transport: via,
         reason: "It was asked for by name.")
     }
     var refusals: [(TransportName, ExecFailure)] = []
-    for transport in transports where among?.contains(transport.name) ?? true {
+    for transport in automatic(for: place) where among?.contains(transport.name) ?? true {
       switch await transport.assess(request, on: place) {
       case .possible(let reason):
-        return Running(
-          process: try await transport.start(request, on: place), place: place,
-          transport: transport.name, reason: reason)
+        do throws(ExecFailure) {
+          let process = try await transport.start(request, on: place)
+          let before = refusals.filter { $0.1.kind != .noTransport }
+            .map { " Not by \($0.0.rawValue): \($0.1.sentence)" }.joined()
+          return Running(
+            process: process, place: place, transport: transport.name, reason: reason + before)
+        } catch {
+          // A failure means that nothing was sent, so another way may be tried; but only where the way was at fault.
+          guard error.isOfTheWay else { throw error }
+          refusals.append((transport.name, error))
+        }
       case .impossible(let failure): refusals.append((transport.name, failure))
       }
     }
-    throw Self.refusal(refusals, place: place)
+    throw Self.refusal(refusals, place: place, configured: names)
   }
 
   /// Takes up a command that another process of ours has started.
@@ -120,15 +161,16 @@ public final class GuestExec: Sendable {
   }
 
   /// One reason is told as it is; of several, the first that fits the target's kind, and all in the remedy.
-  private static func refusal(
-    _ refusals: [(TransportName, ExecFailure)], place: Place
+  static func refusal(
+    _ refusals: [(TransportName, ExecFailure)], place: Place, configured: [TransportName]
   ) -> ExecFailure {
     let fitting = refusals.filter { $0.1.kind != .noTransport }
-    if let only = fitting.first, fitting.count == 1 { return only.1 }
     guard let first = fitting.first else {
+      let said = refusals.map { "\($0.0.rawValue): \($0.1.sentence)" }
       return ExecFailure(
         .noTransport, "No configured transport reaches \(place).",
-        remedy: refusals.map { "\($0.0.rawValue): \($0.1.sentence)" }.joined(separator: " "))
+        remedy: said.isEmpty
+          ? missing(for: place, configured: configured) : said.joined(separator: " "))
     }
     var out = first.1
     out.remedy =
@@ -136,6 +178,33 @@ public final class GuestExec: Sendable {
       + fitting.dropFirst().map { "Not by \($0.0.rawValue) either: \($0.1.sentence)" })
       .filter { !$0.isEmpty }.joined(separator: " ")
     return out
+  }
+
+  private static func missing(for place: Place, configured: [TransportName]) -> String {
+    let wanted = order(for: place.kind).map(\.rawValue).joined(separator: ", ")
+    let there =
+      configured.isEmpty
+      ? "none is configured"
+      : "configured are \(configured.map(\.rawValue).joined(separator: ", "))"
+    let kind =
+      switch place.kind {
+      case .qemu: "A virtual machine"
+      case .lxc: "A container"
+      case .node: "A node"
+      }
+    return "\(kind) is reached by \(wanted); \(there)."
+  }
+}
+
+extension ExecFailure {
+  /// Whether it says something of the way to the target, and nothing of the target or the command: another way may do.
+  var isOfTheWay: Bool {
+    switch kind {
+    case .noTransport, .unreachable, .loginFailed, .permissionDenied, .unsupported,
+      .unsupportedVersion, .busy:
+      true
+    default: false
+    }
   }
 }
 

@@ -107,10 +107,29 @@ struct sp_child {
   pid_t room;
   /// Whether that room has a user namespace.
   int room_has_user;
+  /// Whether it fails where `directory` can't be entered.
+  int directory_must;
+  /// Whether it becomes a user: `uid` and `gid`, with `group_count` further groups.
+  int change_user;
+  uid_t uid;
+  gid_t gid;
+  const gid_t *groups;
+  size_t group_count;
 };
 /// Starts a program with default signals and no other descriptors. It is the caller's child, in a room too.
 /// Returns its pid; -1 with errno where it could not become the program.
 pid_t sp_spawn(const struct sp_child *child);
+/// The same, and where it failed: 1 its streams, 2 the program, 5 the user, 6 the directory; 0 before that.
+pid_t sp_spawn_step(const struct sp_child *child, int *step);
+/// A descriptor that becomes readable when a child ends. -1 with errno (ENOSYS before Linux 5.3).
+int sp_pidfd(pid_t pid);
+/// Whether a child has ended, and how; it stays a zombie until it is waited for, so that its number, and its group's,
+/// belong to nobody else. 1 and its exit status or its signal; 0 while it runs; -1 with errno.
+int sp_child_ended(pid_t pid, int *status, int *signal);
+/// The bytes that can be read from a pipe or a terminal; 0 where that can't be told.
+int sp_readable(int fd);
+/// The groups of a user: fills up to `count`, and returns how many there are; -1 where there would be more.
+int sp_groups(const char *user, gid_t gid, gid_t *groups, int count);
 
 /// Starts a program with a terminal as its controlling terminal and all three standard streams. The parent keeps
 /// `slave`. Returns the pid, or -1 with errno.
