@@ -9,6 +9,10 @@ public struct ExecOptions: Sendable {
   public var transports: [TransportName]
   /// For ``TransportName/agent``.
   public var agent: AgentOptions
+  /// For ``TransportName/shell``.
+  public var shell: ShellOptions
+  /// For ``TransportName/console``.
+  public var console: ConsoleExecOptions
   /// For ``TransportName/ssh``; nil where there is no key for the nodes.
   public var ssh: SSHOptions?
   /// The node that this machine is, for ``TransportName/local``; nil where it is none.
@@ -17,10 +21,13 @@ public struct ExecOptions: Sendable {
   /// Puts the parts together.
   public init(
     transports: [TransportName] = TransportName.allCases, agent: AgentOptions = AgentOptions(),
+    shell: ShellOptions = ShellOptions(), console: ConsoleExecOptions = ConsoleExecOptions(),
     ssh: SSHOptions? = nil, localNode: NodeName? = nil
   ) {
     self.transports = transports
     self.agent = agent
+    self.shell = shell
+    self.console = console
     self.ssh = ssh
     self.localNode = localNode
   }
@@ -39,7 +46,13 @@ extension GuestExec {
       case .local:
         if let node = options.localNode { transports.append(LocalTransport(node: node)) }
       case .agent: transports.append(AgentTransport(client: client, options: options.agent))
-      case .shell, .console, .serial: break
+      case .shell:
+        transports.append(
+          ShellTransport(client: client, loops: loops, options: options.shell))
+      case .console:
+        transports.append(
+          ConsoleTransport(client: client, loops: loops, options: options.console))
+      case .serial: transports.append(SerialTransport(client: client, loops: loops))
       }
     }
     return GuestExec(client: client, transports: transports)

@@ -295,7 +295,7 @@ final class RunnerProcess: ExecProcess, ChildHandler {
     let (end, timer) = state.withLock { state -> (ExecResult?, Task<Void, Never>?) in
       guard state.phase != .over, let result = state.result else { return (nil, nil) }
       state.phase = .over
-      return (state.limiter.result(state.stopTold ? state.stop ?? result : result), state.timer)
+      return (state.limiter.result(state.stop ?? result), state.timer)
     }
     guard let end else { return }
     timer?.cancel()
