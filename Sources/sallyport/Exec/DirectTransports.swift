@@ -10,7 +10,8 @@ enum DirectTransports {
   static func all(
     client: ProxmoxClient, loops: LoopGroup, options: TransportOptions
   ) throws -> [any ExecTransport] {
-    let out: [any ExecTransport] = []
-    return out
+    var agent = AgentOptions()
+    if let wait = options.agentWait { agent.bootWait = .seconds(wait) }
+    return [AgentTransport(client: client, options: agent)]
   }
 }

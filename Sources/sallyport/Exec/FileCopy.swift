@@ -248,6 +248,8 @@ struct FileCopy: Sendable {
         kind: "copy-runs", sentence: "\(temporary) is being written by another copy.",
         remedy: "Wait for it, or choose another name.")
     }
+    // A copy that brought nothing leaves nothing behind.
+    defer { if (try? file.about().size) == 0, !Task.isCancelled { unlink(temporary) } }
     if !resumes { try file.truncate(to: 0) }
     let have = try file.about().size
     let source = try await look(at: path, have: have)

@@ -1,0 +1,495 @@
+"""sallyport exec, jobs, attach and cp as people use them: in pipes, in a terminal, directly and through a gateway."""
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+
+import pexpect
+import pytest
+from conftest import PROGRAM, ROOT, clean_environment, direct
+
+VM = "web1"
+
+
+def start(*arguments, env, **more):
+    return subprocess.Popen(
+        [PROGRAM, *arguments], env=env, cwd=ROOT, **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE,
+                                                     "stderr": subprocess.PIPE, **more})
+
+
+def run(*arguments, env, input=None, timeout=100, **more):
+    """Bytes in, bytes out."""
+    given = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
+    return subprocess.run(
+        [PROGRAM, *arguments], capture_output=True, timeout=timeout, env=env, cwd=ROOT, **given, **more)
+
+
+def terminal(*arguments, env, size=(33, 101)):
+    return pexpect.spawn(
+        PROGRAM, list(arguments), env=env, dimensions=size, timeout=30, encoding="utf-8", cwd=str(ROOT))
+
+
+@pytest.fixture
+def through(gateway):
+    """The environment of a command that goes through the gateway."""
+    return clean_environment(SALLYPORT_GATEWAY=gateway.url, SALLYPORT_API_KEY=gateway.key)
+
+
+@pytest.fixture
+def straight(node):
+    return clean_environment(**direct(node))
+
+
+@pytest.fixture
+def guest(straight):
+    """A folder in the VM that goes with the test."""
+    path = f"/tmp/cli-{random.randrange(1 << 40):x}"
+    assert run("exec", VM, "--", "mkdir", path, env=straight).returncode == 0
+    yield path
+    run("exec", VM, "--", "rm", "-rf", path, env=straight)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+# The end
+
+
+@pytest.mark.parametrize("code", [0, 1, 42, 255])
+def test_the_guests_exit_code_is_ours(way, code):
+    result = run("exec", VM, "--", "sh", "-c", f"exit {code}", env=way)
+    assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
+
+
+def test_a_signal_is_128_and_its_number(way):
+    result = run("exec", VM, "--shell", "kill -9 $$", env=way)
+    assert result.returncode == 137
+
+
+@pytest.mark.parametrize("arguments, code, kind", [
+    (["exec"], 201, "usage"),
+    (["exec", VM], 201, "usage"),
+    (["exec", VM, "uname", "-a"], 201, "--"),
+    (["exec", VM, "--shell", "true", "--", "true"], 201, "usage"),
+    (["exec", VM, "--timeout", "soon", "--", "true"], 201, "usage"),
+    (["exec", VM, "--timeout", "0", "--", "true"], 201, "usage"),
+    (["exec", VM, "--output-limit", "much", "--", "true"], 201, "usage"),
+    (["exec", VM, "--env", "=x", "--", "true"], 201, "usage"),
+    (["exec", VM, "--env-secret", "NOT_THERE", "--", "true"], 201, "usage"),
+    (["exec", VM, "--cwd", "relative", "--", "true"], 201, "directory"),
+    (["exec", VM, "--run-as", "a b", "--", "true"], 201, "user"),
+    (["exec", "what/ever", "--", "true"], 201, "usage"),
+    (["exec", VM, "--via", "pigeon", "--", "true"], 201, "pigeon"),
+    (["exec", "nope", "--", "true"], 203, "not-found"),
+    (["exec", "qemu/102", "--", "true"], 203, "guest-not-running"),
+    (["exec", "db1", "--", "true"], 206, "agent-not-configured"),
+    (["exec", VM, "--", "/no/such/program"], 208, "start-failed"),
+    (["exec", "db1", "--via", "agent", "--", "true"], 206, "agent-not-configured"),
+])
+def test_our_own_failures_are_above_200(way, arguments, code, kind):
+    result = run(*arguments, env=way)
+    assert result.returncode == code, result.stderr
+    assert kind in result.stderr.decode() and result.stdout == b""
+
+
+def test_nothing_says_which_cluster():
+    result = run("exec", VM, "--", "true", env=clean_environment())
+    assert result.returncode == 202 and b"bad-configuration" in result.stderr
+
+
+def test_a_gateway_that_is_not_there():
+    result = run("exec", VM, "--", "true", env=clean_environment(
+        SALLYPORT_GATEWAY="http://127.0.0.1:1", SALLYPORT_API_KEY="k" * 32))
+    assert result.returncode == 205 and b"gateway-unreachable" in result.stderr
+
+
+def test_a_wrong_key(gateway):
+    result = run("exec", VM, "--", "true", env=clean_environment(
+        SALLYPORT_GATEWAY=gateway.url, SALLYPORT_API_KEY="k" * 32))
+    assert result.returncode == 204 and b"SALLYPORT_API_KEY" in result.stderr
+
+
+def test_a_wrong_password(node):
+    result = run("exec", VM, "--", "true", env=clean_environment(
+        **{**direct(node), "SALLYPORT_PVE_PASSWORD": "wrong"}))
+    assert result.returncode == 204 and b"login-failed" in result.stderr
+
+
+def test_the_time_limit(way):
+    begin = time.monotonic()
+    result = run("exec", VM, "--timeout", "1.5s", "--", "sleep", "60", env=way)
+    assert result.returncode == 210 and b"timed-out" in result.stderr
+    assert time.monotonic() - begin < 40
+
+
+# Bytes
+
+
+def test_both_streams_byte_for_byte(way):
+    every = bytes(range(256))
+    result = run("exec", VM, "--shell", "cat; printf '\\001\\377err\\n' >&2", env=way, input=every * 3)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == every * 3 and result.stderr == b"\x01\xfferr\n"
+
+
+@pytest.mark.parametrize("words", [
+    ["a b", "", "'", '"', "$HOME", "$(id)", "`id`", "*", "\\", "-n", "--", "a\nb", "\t", "ünï"],
+    [b"\xff\xfe", b"\x80abc\x01"],
+])
+def test_arguments_are_exact(way, words):
+    words = [w.encode() if isinstance(w, str) else w for w in words]
+    result = subprocess.run(
+        [PROGRAM.encode(), b"exec", VM.encode(), b"--", b"sh", b"-c", b'for a; do printf "%s\\0" "$a"; done', b"x", *words],
+        capture_output=True, env=way, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=100)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == b"".join(w + b"\0" for w in words)
+
+
+def test_environment_directory_and_user(way, tmp_path):
+    file = tmp_path / "env"
+    file.write_text("# a comment\n\nFROM_FILE=one two\nTWICE=file\n")
+    result = run(
+        "exec", VM, "--env-file", str(file), "--env", "TWICE=option", "-e", "EMPTY=", "--env-secret", "HIDDEN",
+        "--cwd", "/usr/lib", "--shell", 'echo "$FROM_FILE|$TWICE|${EMPTY-unset}|$HIDDEN"; pwd', env={**way, "HIDDEN": "s3cret"})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.decode().splitlines() == ["one two|option||s3cret", "/usr/lib"]
+    result = run("exec", VM, "--run-as", "nobody", "--", "id", "-un", env=way)
+    assert result.stdout == b"nobody\n", result.stderr
+
+
+def test_sixteen_mebibytes_out(way):
+    result = run("exec", VM, "--shell", "head -c 16777217 /dev/urandom | tee /tmp/out-16 | sha256sum >&2; cat /tmp/out-16; "
+                 "rm /tmp/out-16", env=way)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout) == 16777217 and sha256(result.stdout) == result.stderr.split()[0].decode()
+
+
+def test_sixteen_mebibytes_in(way):
+    data = random.randbytes(16 << 20)
+    result = run("exec", VM, "--", "sha256sum", env=way, input=data)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[0].decode() == sha256(data)
+
+
+def test_the_output_limit_is_said(way):
+    result = run("exec", VM, "--output-limit", "1k", "--shell", "head -c 5000 /dev/zero; echo done >&2; exit 3", env=way)
+    assert result.returncode == 3 and len(result.stdout) == 1024
+    assert b"done" in result.stderr and b"truncated" in result.stderr
+
+
+def test_input_ends_when_ours_does(way):
+    process = start("exec", VM, "--shell", "cat; echo end", env=way, stdin=subprocess.PIPE)
+    process.stdin.write(b"one\n")
+    process.stdin.flush()
+    time.sleep(1)
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.stdout.read() == b"one\nend\n"
+    assert process.wait(30) == 0
+
+
+def test_without_input_a_loop_keeps_its_own(way):
+    """`while read …; do sallyport exec -n …; done`"""
+    result = run("exec", "-n", VM, "--", "cat", env=way, input=b"not for the guest")
+    assert result.returncode == 0 and result.stdout == b""
+
+
+def test_output_comes_while_the_command_runs(way):
+    process = start("exec", VM, "--shell", "echo first; sleep 5; echo second", env=way)
+    begin = time.monotonic()
+    assert process.stdout.readline() == b"first\n"
+    assert time.monotonic() - begin < 4.5
+    assert process.stdout.read() == b"second\n" and process.wait(30) == 0
+
+
+def test_head_ends_the_command(way):
+    begin = time.monotonic()
+    result = subprocess.run(
+        ["bash", "-c", f'"{PROGRAM}" exec {VM} -- sh -c "echo \\$\\$; exec yes" | head -c 100000 | wc -c; echo "${{PIPESTATUS[0]}}"'],
+        capture_output=True, env=way, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=100)
+    assert result.stdout.split() == [b"100000", b"141"], result.stderr
+    assert time.monotonic() - begin < 60
+
+
+# JSON
+
+
+def test_json_tells_everything(way):
+    result = run("exec", VM, "--json", "--shell", "printf 'h\\303\\251'; printf '\\377' >&2; exit 7", env=way)
+    assert result.returncode == 7 and result.stderr == b""
+    report = json.loads(result.stdout)
+    assert report["end"] == {"kind": "exited", "code": 7} and report["exitCode"] == 7
+    assert report["stdout"] == "hé" and report["stderrBase64"] == "/w=="
+    assert report["target"] == "qemu/100" and report["node"] == "pve1" and report["transport"] == "agent"
+    assert report["seconds"] > 0 and report["stdoutTruncated"] is False and report["reason"]
+    assert ("job" in report) == ("SALLYPORT_GATEWAY" in way)
+
+
+@pytest.mark.parametrize("target, code, kind", [("nope", 203, "not-found"), ("db1", 206, "agent-not-configured")])
+def test_json_tells_failures_too(way, target, code, kind):
+    result = run("exec", target, "--json", "--", "true", env=way)
+    report = json.loads(result.stdout)
+    assert result.returncode == report["exitCode"] == code and kind in report["failure"]["kind"]
+    assert kind.encode() in result.stderr
+
+
+def test_explain_runs_nothing(way, straight, guest):
+    result = run("exec", VM, "--explain", "--", "touch", f"{guest}/ran", env=way)
+    assert result.returncode == 0 and re.search(r"^→ agent +\S", result.stdout.decode(), re.M), result.stderr
+    assert run("exec", VM, "--", "ls", guest, env=straight).stdout == b""
+    assert run("exec", "db1", "--explain", "--via", "agent", "--", "true", env=way).returncode == 207
+
+
+# Ctrl-C and terminals
+
+
+def test_ctrl_c_is_the_commands(way):
+    process = start("exec", VM, "--shell", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done", env=way)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.read() == b"caught\n"
+    assert process.wait(30) == 9
+
+
+def test_a_second_ctrl_c_cancels(way):
+    process = start("exec", VM, "--shell", "trap '' INT; echo ready; exec sleep 300", env=way)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(40) == 211
+
+
+def test_being_terminated_ends_the_command(way, straight, guest):
+    process = start("exec", VM, "--shell", f"echo $$ > {guest}/pid; echo ready; exec sleep 300", env=way)
+    assert process.stdout.readline() == b"ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 143
+    result = run("exec", VM, "--shell", f"kill -0 $(cat {guest}/pid)", env=straight)
+    assert result.returncode != 0
+
+
+# cp
+
+
+SIZES = [0, 1, 65535, 65536, 65537, 20 << 20]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_files_both_ways(way, guest, tmp_path, size):
+    data = random.randbytes(size)
+    local = tmp_path / "file name"
+    local.write_bytes(data)
+    local.chmod(0o741)
+    result = run("cp", str(local), f"{VM}:{guest}/", "--json", env=way)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["bytes"] == size and report["sha256"] == sha256(data)
+    listing = run("exec", VM, "--shell", f"cd {guest} && stat -c '%n %a %s' .[!.]* * 2>/dev/null", env=way).stdout
+    assert listing.decode() == f"file name 741 {size}\n"
+    back = tmp_path / "back"
+    result = run("cp", f"{VM}:{guest}/file name", str(back), env=way)
+    assert result.returncode == 0, result.stderr
+    assert sha256(back.read_bytes()) == sha256(data) and back.stat().st_mode & 0o777 == 0o741
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back", "file name"]
+
+
+def test_files_through_pipes(way, guest):
+    data = random.randbytes(300_001)
+    result = run("cp", "-", f"{VM}:{guest}/piped", "--mode", "640", env=way, input=data)
+    assert result.returncode == 0, result.stderr
+    result = run("cp", f"{VM}:{guest}/piped", "-", env=way)
+    assert result.returncode == 0 and sha256(result.stdout) == sha256(data)
+
+
+def test_an_upload_goes_on_after_kill_9(way, straight, guest, tmp_path):
+    data = random.randbytes(24 << 20)
+    (tmp_path / "big").write_bytes(data)
+    process = start("cp", str(tmp_path / "big"), f"{VM}:{guest}/big", env=way)
+    part = f"{guest}/.big.{sha256(data)[:16]}.part"
+    deadline = time.monotonic() + 60
+    size = 0
+    while size < 1 << 20 and time.monotonic() < deadline and process.poll() is None:
+        found = run("exec", VM, "--shell", f"cat {part} 2>/dev/null | wc -c", env=straight)
+        size = int(found.stdout)
+    assert size >= 1 << 20 and process.poll() is None, process.stderr.read()
+    process.kill()
+    process.wait()
+    assert run("exec", VM, "--", "ls", f"{guest}/big", env=straight).returncode != 0
+    # What the killed one left running in the guest has to end before its file can be gone on with.
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if run("exec", VM, "--shell", f"fuser {part} >/dev/null 2>&1 || ! pgrep -f 'sallyport-cp.*big' >/dev/null",
+               env=straight).returncode == 0:
+            break
+        time.sleep(1)
+    result = run("cp", str(tmp_path / "big"), f"{VM}:{guest}/big", "--json", env=way)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["resumedFrom"] >= 1 << 20 and report["sha256"] == sha256(data)
+    assert run("exec", VM, "--", "sha256sum", f"{guest}/big", env=straight).stdout.decode().split()[0] == sha256(data)
+    assert run("exec", VM, "--", "ls", "-A", guest, env=straight).stdout == b"big\n"
+
+
+def test_a_download_goes_on_after_kill_9(way, guest, tmp_path):
+    assert run("exec", VM, "--shell", f"head -c {24 << 20} /dev/urandom > {guest}/big", env=way).returncode == 0
+    process = start("cp", f"{VM}:{guest}/big", str(tmp_path / "big"), env=way)
+    part = tmp_path / ".big.sallyport-part"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if part.exists() and part.stat().st_size >= 1 << 20:
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    had = part.stat().st_size
+    assert 1 << 20 <= had < 24 << 20 and not (tmp_path / "big").exists()
+    result = run("cp", f"{VM}:{guest}/big", str(tmp_path / "big"), "--json", env=way)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["resumedFrom"] == had and not part.exists()
+    expected = run("exec", VM, "--", "sha256sum", f"{guest}/big", env=way).stdout.decode().split()[0]
+    assert sha256((tmp_path / "big").read_bytes()) == expected
+
+
+def test_what_an_earlier_try_left_is_not_believed(way, guest, tmp_path):
+    """A partial file of the right name whose bytes are others, at either end."""
+    data = random.randbytes(200_000)
+    (tmp_path / "file").write_bytes(data)
+    part = f"{guest}/.file.{sha256(data)[:16]}.part"
+    assert run("exec", VM, "--shell", f"head -c 100000 /dev/zero > {part}", env=way).returncode == 0
+    result = run("cp", str(tmp_path / "file"), f"{VM}:{guest}/file", "--json", env=way)
+    assert result.returncode == 0 and json.loads(result.stdout)["resumedFrom"] == 0, result.stderr
+    (tmp_path / ".back.sallyport-part").write_bytes(bytes(1000))
+    result = run("cp", f"{VM}:{guest}/file", str(tmp_path / "back"), "--json", env=way)
+    assert result.returncode == 0 and json.loads(result.stdout)["resumedFrom"] == 0, result.stderr
+    assert (tmp_path / "back").read_bytes() == data
+
+
+def test_a_wrong_hash_is_seen(way, straight, guest, tmp_path):
+    """The guest's sha256sum tells another hash once the bytes are there, as damage on the way would make it."""
+    assert run("exec", VM, "--shell", f"echo right > {guest}/file; cp /usr/bin/sha256sum /tmp/sha256sum.real", env=straight).returncode == 0
+    fake = (b"#!/bin/sh\n/tmp/sha256sum.real \"$@\" | tr 0-9a-f 1-9a-f0\n")
+    found = run("exec", VM, "--shell", "echo $PATH; command -v sha256sum", env=straight).stdout.decode().split()
+    first = found[0].split(":")[0]
+    assert run("exec", VM, "--shell", f"mkdir -p {first}; cat > {first}/sha256sum; chmod 755 {first}/sha256sum", env=straight,
+               input=fake).returncode == 0
+    try:
+        (tmp_path / "file").write_text("right\n")
+        result = run("cp", str(tmp_path / "file"), f"{VM}:{guest}/new", env=way)
+        assert result.returncode == 1 and b"hash-mismatch" in result.stderr
+        result = run("cp", f"{VM}:{guest}/file", str(tmp_path / "back"), env=way)
+        assert result.returncode == 1 and b"hash-mismatch" in result.stderr
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+        assert run("exec", VM, "--", "ls", "-A", guest, env=straight).stdout == b"file\n"
+    finally:
+        run("exec", VM, "--", "rm", f"{first}/sha256sum", env=straight)
+
+
+def test_folders_both_ways(way, guest, tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "sub dir").mkdir(parents=True)
+    (tree / "sub dir/file").write_bytes(random.randbytes(100_000))
+    (tree / "script").write_text("#!/bin/sh\n")
+    (tree / "script").chmod(0o755)
+    (tree / "link").symlink_to("script")
+    assert b"-r" in run("cp", str(tree), f"{VM}:{guest}/", env=way).stderr
+    result = run("cp", "-r", str(tree), f"{VM}:{guest}/", env=way)
+    assert result.returncode == 0, result.stderr
+    again = run("cp", "-r", str(tree), f"{VM}:{guest}/", env=way)
+    assert again.returncode == 20 and b"exists" in again.stderr
+    (tree / "new").write_text("new")
+    assert run("cp", "-r", "--replace", str(tree), f"{VM}:{guest}/", env=way).returncode == 0
+    result = run("cp", "-r", f"{VM}:{guest}/tree", str(tmp_path / "back"), env=way)
+    assert result.returncode == 0, result.stderr
+    assert subprocess.run(["diff", "-r", "--no-dereference", str(tree), str(tmp_path / "back")]).returncode == 0
+    assert os.readlink(tmp_path / "back/link") == "script"
+    assert (tmp_path / "back/script").stat().st_mode & 0o777 == 0o755
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["back", "tree"]
+    assert run("exec", VM, "--", "ls", "-A", guest, env=way).stdout == b"tree\n"
+
+
+@pytest.mark.parametrize("arguments, code, kind", [
+    (["a", "b"], 64, "usage"), (["web1:/a", "web1:/b"], 64, "usage"), (["web1:relative", "x"], 64, "usage"),
+    (["/no/such/file", "web1:/tmp/x"], 1, "local-file"), (["web1:/no/such/file", "x"], 20, "no-file"),
+    (["web1:/etc", "x"], 64, "-r"), (["/etc/hostname", "web1:/no/folder/x"], 20, "no-folder"),
+    (["/etc/hostname", "nope:/tmp/x"], 20, "not-found"), (["/etc/hostname", "db1:/tmp/x"], 20, "agent-not-configured"),
+    (["/etc/hostname", "web1:/tmp/x", "--mode", "9"], 64, "mode"),
+])
+def test_what_cp_refuses(way, arguments, code, kind):
+    result = run("cp", *arguments, env=way)
+    assert result.returncode == code and kind in result.stderr.decode(), result.stderr
+
+
+def test_a_progress_bar_on_a_terminal(way, guest, tmp_path):
+    (tmp_path / "file").write_bytes(random.randbytes(4 << 20))
+    child = terminal("cp", str(tmp_path / "file"), f"{VM}:{guest}/file", env=way)
+    child.expect(r"\d+%")
+    child.expect(r"MiB of 4\.0 MiB")
+    child.expect("at both ends")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+# Jobs
+
+
+def test_a_detached_job_is_attached_to(through):
+    result = run("exec", "--detach", VM, "--shell", "echo begin; sleep 3; echo err >&2; echo end; exit 5", env=through)
+    job = result.stdout.decode().strip()
+    assert result.returncode == 0 and re.fullmatch(r"j-[\w-]+", job), result.stderr
+    listing = run("jobs", env=through).stdout.decode()
+    assert re.search(rf"^{job} +qemu/100 +web1 ", listing, re.M), listing
+    result = run("attach", job, env=through)
+    assert (result.returncode, result.stdout, result.stderr) == (5, b"begin\nend\n", b"err\n")
+    result = run("attach", job, "--from", "6", env=through)
+    assert (result.returncode, result.stdout) == (5, b"end\n")
+    shown = json.loads(run("jobs", "show", job, "--json", env=through).stdout)
+    assert shown["state"] == "ended" and shown["end"] == {"kind": "exited", "code": 5}
+    assert "exited 5" in run("jobs", "show", job, env=through).stdout.decode()
+    output = run("jobs", "output", job, env=through)
+    assert (output.stdout, output.stderr) == (b"begin\nend\n", b"err\n")
+    assert run("jobs", "output", job, "--stream", "stderr", env=through).stdout == b"err\n"
+    assert run("jobs", "forget", job, env=through).returncode == 0
+    gone = run("jobs", "show", job, env=through)
+    assert gone.returncode == 20 and b"unknown-job" in gone.stderr
+
+
+def test_a_job_is_signalled_and_cancelled(through):
+    job = run("exec", "-d", VM, "--shell", "trap 'echo hup' HUP; echo ready; while :; do sleep 0.1; done", env=through) \
+        .stdout.decode().strip()
+    watcher = start("attach", job, env=through)
+    assert watcher.stdout.readline() == b"ready\n"
+    assert run("jobs", "signal", job, "HUP", env=through).returncode == 0
+    assert watcher.stdout.readline() == b"hup\n"
+    assert b"cancel" in run("jobs", "forget", job, env=through).stderr
+    assert run("jobs", "cancel", job, env=through).returncode == 0
+    assert watcher.wait(40) == 211
+
+
+def test_leaving_an_attached_job_does_not_end_it(through):
+    job = run("exec", "-d", VM, "--shell", "echo ready; sleep 4; echo end", env=through).stdout.decode().strip()
+    watcher = start("attach", job, env=through)
+    assert watcher.stdout.readline() == b"ready\n"
+    watcher.send_signal(signal.SIGTERM)
+    assert watcher.wait(20) == 143
+    result = run("attach", job, env=through)
+    assert result.returncode == 0 and result.stdout == b"ready\nend\n"
+
+
+@pytest.mark.parametrize("arguments, code", [(["show", "j-none"], 20), (["show", "../keys"], 64), (["cancel", "j-none"], 20)])
+def test_jobs_that_are_not_there(through, arguments, code):
+    assert run("jobs", *arguments, env=through).returncode == code
+
+
+def test_jobs_need_a_gateway(straight):
+    result = run("jobs", env=straight)
+    assert result.returncode == 64 and b"gateway" in result.stderr
+    assert run("exec", "--detach", VM, "--", "true", env=straight).returncode == 201
