@@ -12,6 +12,11 @@ enum DirectTransports {
   ) throws -> [any ExecTransport] {
     var agent = AgentOptions()
     if let wait = options.agentWait { agent.bootWait = .seconds(wait) }
-    return [AgentTransport(client: client, options: agent)]
+    return [
+      AgentTransport(client: client, options: agent),
+      ShellTransport(client: client, loops: loops),
+      ConsoleTransport(client: client, loops: loops),
+      SerialTransport(client: client, loops: loops),
+    ]
   }
 }

@@ -153,6 +153,9 @@ final class GatewayJob: ExecProcess {
     try? await put([], end: true)
   }
 
+  /// Refusals that mean that nobody reads any more.
+  private static let over: Set<String> = ["job-over", "job-ended", "stdin-closed", "unknown-job"]
+
   /// Gives bytes from where the gateway has them; a try that arrived without our knowing is not given twice.
   private func put(_ bytes: [UInt8], end: Bool) async throws(ExecFailure) {
     var rest = bytes[...]
@@ -163,23 +166,32 @@ final class GatewayJob: ExecProcess {
       let offset = position.stdin
       let piece = Array(rest.prefix(256 << 10))
       let closes = end && piece.count == rest.count
-      let answer: GatewayAnswer
+      let answer: GatewayAnswer?
       do throws(Failure) {
         answer = try await GatewayRetry.until(firstCounts: false) {
           () async throws(GatewayFailure) in
-          try await client.call(
-            "PUT", "/v1/exec/\(id)/stdin?offset=\(offset)" + (closes ? "&end=1" : ""),
-            headers: [("Content-Type", "application/octet-stream")], body: piece,
-            patience: .seconds(3600))
+          do throws(GatewayFailure) {
+            return try await client.call(
+              "PUT", "/v1/exec/\(id)/stdin?offset=\(offset)" + (closes ? "&end=1" : ""),
+              headers: [("Content-Type", "application/octet-stream")], body: piece)
+          } catch {
+            // A command that reads slowly: the same bytes again, which don't arrive twice.
+            if case .refused(429, _) = error { return nil }
+            throw error
+          }
         }
       } catch {
         // A command that has ended takes nothing, as a pipe's reader that has gone.
-        if state.withLock({ $0.isOver }) || ["job-over", "job-ended"].contains(error.kind) {
-          return
-        }
+        if state.withLock({ $0.isOver }) || Self.over.contains(error.kind) { return }
         throw ExecFailure(.apiError, error.sentence, remedy: error.remedy)
       }
-      let taken = answer.json["stdinBytes"].int ?? answer.json["taken"].int ?? offset + piece.count
+      guard let answer else {
+        try? await Task.sleep(for: .milliseconds(300))
+        if Task.isCancelled { return }
+        isFirst = true
+        continue
+      }
+      let taken = answer.json["taken"].int ?? offset + piece.count
       state.withLock { $0.position.stdin = max($0.position.stdin, taken) }
       rest = rest.dropFirst(max(0, min(piece.count, taken - offset)))
       if piece.isEmpty { return }
