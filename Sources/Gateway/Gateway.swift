@@ -59,15 +59,17 @@ package final class Gateway: Sendable {
       configuration, clusters: Clusters(configuration.clusters), logger: logger)
     let group = try LoopGroup(count: configuration.loops ?? LoopGroup.cores)
     let jobs: JobEngine
+    let fleets: FleetEngine
     do {
       jobs = try await JobEngine(
         configuration, clusters: broker.clusters, loops: group, logger: logger)
+      fleets = try await FleetEngine(jobs, keys: configuration.apiKeys)
     } catch {
       broker.clusters.shutdown()
       await join(group)
       throw error
     }
-    let plane = ControlPlane(configuration, broker: broker, jobs: jobs, logger: logger)
+    let plane = ControlPlane(configuration, broker: broker, jobs: jobs, fleets: fleets, logger: logger)
     let options = HTTPServer.Options(
       address: configuration.listen,
       tls: configuration.tls.map { ($0.certificateFile, $0.keyFile) },
@@ -85,6 +87,7 @@ package final class Gateway: Sendable {
       (configuration.tls == nil ? "http://" : "https://")
       + (address?.description ?? "127.0.0.1:\(server.port)")
     plane.fallbackURL = local
+    await fleets.start()
     return Gateway(
       configuration: configuration, group: group, server: server, plane: plane, broker: broker,
       url: configuration.publicURL?.description ?? local)
@@ -104,6 +107,7 @@ package final class Gateway: Sendable {
     plane.stop()
     server.stopAccepting()
     broker.stop()
+    await plane.fleets.stop()
     async let jobsAreOver: Void = plane.jobs.stop(grace: grace)
     await withTaskGroup(of: Void.self) { tasks in
       tasks.addTask { await self.broker.sessions.drained() }

@@ -100,7 +100,7 @@ extension ProxmoxClient {
   }
 
   /// The same, up to three seconds old.
-  func recentInventory() async throws(PVEError) -> Inventory {
+  package func recentInventory() async throws(PVEError) -> Inventory {
     if let recent = resources.recent { return recent }
     return try await inventory()
   }

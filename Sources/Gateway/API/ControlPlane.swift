@@ -10,6 +10,7 @@ final class ControlPlane: HTTPHandler {
   let configuration: GatewayConfiguration
   let broker: ConsoleBroker
   let jobs: JobEngine
+  let fleets: FleetEngine
   let prefix: String
   private let files: StaticFiles
   private let headers: SecurityHeaders
@@ -20,11 +21,13 @@ final class ControlPlane: HTTPHandler {
   private let address = Mutex("")
 
   init(
-    _ configuration: GatewayConfiguration, broker: ConsoleBroker, jobs: JobEngine, logger: Logger
+    _ configuration: GatewayConfiguration, broker: ConsoleBroker, jobs: JobEngine,
+    fleets: FleetEngine, logger: Logger
   ) {
     self.configuration = configuration
     self.broker = broker
     self.jobs = jobs
+    self.fleets = fleets
     self.logger = logger
     prefix = configuration.publicURL?.prefix ?? ""
     files = StaticFiles(root: configuration.webRoot ?? StaticFiles.find())

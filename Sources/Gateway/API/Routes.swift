@@ -38,7 +38,7 @@ struct Route: Sendable {
   }
 
   /// Everything that the API answers. `/v1/viewer` is a websocket: see ``ControlPlane/upgrade(_:on:)``.
-  static let all: [Route] = consoles + commands
+  static let all: [Route] = consoles + commands + fleets
 
   private static let consoles: [Route] = [
     Route("GET", "/healthz", .anyone) { plane, call throws(Problem) in plane.health(call) },

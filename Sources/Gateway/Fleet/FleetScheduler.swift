@@ -65,6 +65,9 @@ struct FleetScheduler: Sendable {
     case timedOut = "timed-out"
     /// Somebody cancelled it.
     case cancelled
+    /// The gateway was restarted, and a part of the command that is never stored (what is secret, standard input) was
+    /// gone, or the key that had ordered it.
+    case notStored = "not-stored"
   }
 
   /// What to do.
@@ -172,6 +175,11 @@ struct FleetScheduler: Sendable {
 
   /// Whether a target is one of those that go first.
   func isCanary(_ target: Int) -> Bool { isCanary.indices.contains(target) && isCanary[target] }
+
+  /// Whether a target's turn is still to come.
+  func isWaiting(_ target: Int) -> Bool {
+    states.indices.contains(target) && states[target] == .waiting
+  }
 
   /// Whether everything is over.
   var isOver: Bool { hasEnded }

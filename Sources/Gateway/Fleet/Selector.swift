@@ -136,7 +136,11 @@ extension Selector: CustomStringConvertible {
   /// A value as one word, quoted where it would mean something else.
   static func word(_ text: String) -> String {
     let plain = text.unicodeScalars.allSatisfy(SelectorLexer.isWordCharacter)
-    if plain, !text.isEmpty, !SelectorLexer.keywords.contains(text) { return text }
+    if plain, !text.isEmpty, !SelectorLexer.keywords.contains(text), text != "vmid",
+      Selector.Field(rawValue: text) == nil
+    {
+      return text
+    }
     var out = "\""
     for scalar in text.unicodeScalars {
       if scalar == "\"" || scalar == "\\" { out += "\\" }

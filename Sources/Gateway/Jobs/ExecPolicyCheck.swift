@@ -20,15 +20,17 @@ extension JobEngine {
     return out
   }
 
-  /// What each rule of the key says of an order; nothing where it has none.
+  /// What each rule of the key says of an order, and where its target is; nothing where the key has no rules.
   func policyVerdicts(
-    _ order: JobOrder, at place: JobPlace, by key: APIKey
-  ) async throws(Problem) -> [ExecPolicy.Verdict] {
-    guard let policy = key.policy else { return [] }
-    return policy.explain(
-      ExecPolicy.Question(
-        candidate: try await candidate(place, for: policy), request: order.request,
-        transport: order.transport))
+    _ order: JobOrder, by key: APIKey
+  ) async throws(Problem) -> (place: JobPlace, verdicts: [ExecPolicy.Verdict]) {
+    let (cluster, found) = try await clusters.resolve(order.target, in: order.cluster)
+    let place = JobPlace(cluster: cluster.name, place: found)
+    guard let policy = key.policy else { return (place, []) }
+    let question = ExecPolicy.Question(
+      candidate: try await candidate(place, for: policy), request: order.request,
+      transport: order.transport)
+    return (place, policy.explain(question))
   }
 
   private func candidate(
@@ -40,7 +42,10 @@ extension JobEngine {
     guard let cluster = clusters[place.cluster] else { throw Self.undecided(place) }
     let inventory: Inventory
     do throws(PVEError) {
-      inventory = try await cluster.ask { client throws(PVEError) in try await client.inventory() }
+      // A fleet job asks for every target: one look does for all of some seconds.
+      inventory = try await cluster.ask { client throws(PVEError) in
+        try await client.recentInventory()
+      }
     } catch {
       throw Self.undecided(place)
     }

@@ -30,6 +30,17 @@ extension ControlPlane {
   }
 
   private func explainJob(_ order: JobOrder, _ key: APIKey) async throws(Problem) -> HTTPResponse {
+    let (place, verdicts) = try await jobs.policyVerdicts(order, by: key)
+    let policy = JSONValue.array(verdicts.map(\.json))
+    guard verdicts.allSatisfy(\.isAllowed) else {
+      return .json(
+        200,
+        .object([
+          "cluster": .string(place.cluster), "target": .string(place.place.description),
+          "node": .string(place.place.node.value), "policy": policy, "transports": .array([]),
+          "chosen": .null,
+        ]))
+    }
     let answer = try await jobs.explain(order, by: key)
     var out: [String: JSONValue] = [
       "cluster": .string(answer.place.cluster), "target": .string(answer.place.place.description),
@@ -47,7 +58,7 @@ extension ControlPlane {
           }
           return .object(entry)
         }),
-      "chosen": answer.chosen.map { .string($0.rawValue) } ?? .null,
+      "chosen": answer.chosen.map { .string($0.rawValue) } ?? .null, "policy": policy,
     ]
     if let name = answer.place.place.name { out["name"] = .string(name) }
     return .json(200, .object(out))

@@ -35,8 +35,9 @@ final class JobDisk: Sendable {
       return body
     }
 
-    func end() {
+    func end(_ last: (@Sendable () -> Void)?) {
       condition.lock()
+      if let last, !isOver { work.append(last) }
       isOver = true
       condition.broadcast()
       condition.unlock()
@@ -59,10 +60,10 @@ final class JobDisk: Sendable {
     }
   }
 
-  deinit { line.end() }
+  deinit { line.end(nil) }
 
-  /// What was given is done, then the threads end.
-  func close() { line.end() }
+  /// What was given is done, then that, and the threads end.
+  func close(_ last: (@Sendable () -> Void)? = nil) { line.end(last) }
 
   /// Does it some time soon.
   @discardableResult

@@ -32,6 +32,8 @@ final class JobStore: Sendable {
     var done: @Sendable ((any Error)?) -> Void
   }
 
+  /// The file. Other tables may be in it, through connections of their own.
+  let path: String
   private let queue: DatabaseQueue
   private let disk: JobDisk
   private let waiting = Mutex<(all: [Waiting], isScheduled: Bool)>(([], false))
@@ -39,6 +41,7 @@ final class JobStore: Sendable {
   /// Opens the file, or makes it.
   /// - Throws: ``ConfigurationError``
   init(path: String) throws(ConfigurationError) {
+    self.path = path
     disk = JobDisk(threads: 1)
     do {
       var configuration = Configuration()
@@ -97,8 +100,8 @@ final class JobStore: Sendable {
   /// What was given is done; later calls fail.
   func close() async {
     try? await write(durable: true) { _ in }
-    disk.close()
-    try? queue.close()
+    // Behind what was given: a closed database that is asked ends the process.
+    disk.close { [queue] in try? queue.close() }
   }
 
   // MARK: Changes
