@@ -1,5 +1,8 @@
 import ConsoleProtocol
+import EventLoop
 import Glibc
+import PVESimulator
+import ProxmoxClient
 import Testing
 
 @testable import GuestExec
@@ -49,6 +52,28 @@ struct Reached: Sendable {
     return await told
   }
 
+  /// A new folder there, for everybody.
+  func folder() async throws -> String {
+    let told = try await shell("d=$(mktemp -d) && chmod 755 $d && printf %s $d")
+    guard told.end == .exited(0) else { throw SetUpFailure(what: "mktemp: \(told)") }
+    return told.text
+  }
+
+  /// Whether a file is there.
+  func has(_ path: String) async throws -> Bool {
+    try await run(ExecRequest(["test", "-e", path])).end == .exited(0)
+  }
+
+  /// Waits until a file is there.
+  func waits(for path: String) async throws -> Bool {
+    let end = ContinuousClock.now + .seconds(30)
+    while ContinuousClock.now < end {
+      if try await has(path) { return true }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    return false
+  }
+
   /// A line for `/bin/sh`.
   func shell(_ line: String) async throws -> Told {
     try await run(ExecRequest(.shell(Array(line.utf8))))
@@ -67,6 +92,10 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case ssh
   /// OpenSSH and `pct exec`.
   case sshContainer
+  /// A simulated node's shell over termproxy.
+  case shell
+  /// The same, and the simulated node's `pct exec` into a container.
+  case shellContainer
 
   var testDescription: String { rawValue }
 
@@ -79,6 +108,13 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
 
   /// Whether a signal's number comes through; a shell alone has 128 + n for both.
   var tellsSignals: Bool { self != .localContainerWithoutPerl }
+
+  /// Whether what was let go goes on: a shell's commands end with their terminal.
+  var goesOn: Bool { self != .shell && self != .shellContainer }
+
+  /// Whether signals, users and what can't be done first are told of the command itself, and not by the `pct`, `nsenter`
+  /// or `su` in between.
+  var isDirect: Bool { self != .shellContainer }
 
   func reach() async throws -> Reached {
     switch self {
@@ -93,6 +129,10 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
       Reached(transport: try await SSHServer.shared().transport, place: .node)
     case .sshContainer:
       Reached(transport: try await SSHServer.shared().transport, place: .container(200))
+    case .shell:
+      Reached(transport: try await SimulatedNode.shared().shell, place: .node)
+    case .shellContainer:
+      Reached(transport: try await SimulatedNode.shared().shell, place: .container(200))
     }
   }
 }
@@ -147,8 +187,9 @@ final class Tools: Sendable {
     mkdir(folder + "/plain", 0o755)
     for tool in [
       "sh", "dd", "stty", "id", "sed", "setsid", "setpriv", "su", "env", "cat", "sleep", "head",
-      "printf", "tr", "touch", "true", "pwd", "ls", "wc", "yes", "rm", "test", "tee", "grep", "pwd",
-      "tar",
+      "printf", "tr", "touch", "true", "pwd", "ls", "wc", "yes", "rm", "test", "tee", "grep",
+      "mktemp",
+      "chmod", "mkdir",
     ] {
       guard let path = LocalTransport.find(tool) else { continue }
       symlink(path, folder + "/plain/" + tool)
@@ -195,5 +236,32 @@ func runTool(_ argv: [String]) async throws {
   let end = await ShortChild.run(program, limit: .seconds(30))
   guard end == .exited(0) else {
     throw SetUpFailure(what: "\(argv.joined(separator: " ")): \(String(describing: end))")
+  }
+}
+
+/// A simulated node that the tests share, and transports to what is on it.
+final class SimulatedNode: Sendable {
+  let pve: Simulator
+  let client: ProxmoxClient
+  let loops: LoopGroup
+  let shell: ShellTransport
+
+  private static let one = Task { try await SimulatedNode() }
+  static func shared() async throws -> SimulatedNode { try await one.value }
+
+  private init() async throws {
+    var configuration = SimulatorConfiguration()
+    configuration.timings = .impatient
+    configuration.guests = [.vm(100, name: "web1"), .container(200, name: "ct200")]
+    pve = try await PVESimulator.start(configuration)
+    var cluster = ClusterConfiguration(
+      name: "test", hosts: [APIHost(host: "127.0.0.1", port: pve.port)],
+      credential: .token(id: pve.tokenID, secret: pve.tokenSecret),
+      consoleCredential: .password(
+        user: "root@pam", password: pve.rootPassword, secondFactor: nil))
+    cluster.tls = TLSPolicy(trust: .fingerprint(pve.fingerprint))
+    client = ProxmoxClient(cluster)
+    loops = try LoopGroup(count: 1)
+    shell = ShellTransport(client: client, loops: loops)
   }
 }

@@ -40,18 +40,17 @@ struct ConformanceTests {
   @Test("a program that isn't there never looks like one that ran", arguments: Way.here)
   func missing(_ way: Way) async throws {
     let reached = try await way.reach()
-    for (program, field) in [("/nonexistent/program", "argv"), ("no-such-program", "argv")] {
+    for program in ["/nonexistent/program", "no-such-program"] {
       do {
         let told = try await reached.run(ExecRequest([program]))
         #expect(told.end == .exited(127))
       } catch let failure as ExecFailure {
         #expect(failure.kind == .startFailed)
-        #expect(failure.field == field)
         #expect(failure.sentence.contains(program))
       }
     }
-    let file = try Tools.newFolder() + "/plain text"
-    try Tools.write("exit 0\n", to: file, mode: 0o644)
+    let file = try await reached.folder() + "/text"
+    _ = try await reached.shell("echo exit 0 >\(file)")
     do {
       let told = try await reached.run(ExecRequest([file]))
       #expect(told.end == .exited(126))
@@ -116,13 +115,13 @@ struct ConformanceTests {
 
   @Test("a slow reader holds the command back, and misses nothing", arguments: Way.here)
   func backpressure(_ way: Way) async throws {
-    let folder = try Tools.newFolder()
-    let flag = folder + "/written"
-    let process = try await way.reach().start(
+    let reached = try await way.reach()
+    let flag = try await reached.folder() + "/written"
+    let process = try await reached.start(
       ExecRequest(.shell(bytes("head -c 33554432 /dev/zero | tr '\\0' x; touch \(flag)"))))
     try await Task.sleep(for: .milliseconds(700))
     // 32 MiB don't fit into what may wait.
-    #expect(access(flag, F_OK) != 0)
+    #expect(try await !reached.has(flag))
     var count = 0
     var isClean = true
     while let event = await process.next() {
@@ -134,7 +133,7 @@ struct ConformanceTests {
     }
     #expect(count == 33_554_432)
     #expect(isClean)
-    #expect(access(flag, F_OK) == 0)
+    #expect(try await reached.has(flag))
   }
 
   @Test(
@@ -155,9 +154,9 @@ struct ConformanceTests {
 
   @Test("environment and directory are exact", arguments: Way.here)
   func environment(_ way: Way) async throws {
-    let folder = try Tools.newFolder()
-    let directory = folder + "/with space 'and quote'"
-    mkdir(directory, 0o755)
+    let reached = try await way.reach()
+    let directory = try await reached.folder() + "/with space 'and quote'"
+    #expect(try await reached.run(ExecRequest(["mkdir", directory])).end == .exited(0))
     let odd: [UInt8] = bytes("a'b\"c\n$(touch x)`d` ") + [0xFF, 0xFE, 0x81, 1]
     let request = ExecRequest(
       .argv(
@@ -180,11 +179,16 @@ struct ConformanceTests {
     #expect(named.text.contains("we.ird=1 2\n"))
 
     let nowhere = ExecRequest(.argv([bytes("pwd")]), directory: bytes("/nonexistent/folder"))
-    await #expect(throws: ExecFailure.self) { try await way.reach().run(nowhere) }
+    if way.isDirect {
+      await #expect(throws: ExecFailure.self) { try await way.reach().run(nowhere) }
+    } else {
+      #expect(try await reached.run(nowhere).end == .exited(126))
+    }
   }
 
   @Test(
-    "another user, with their groups and home", .enabled(if: geteuid() == 0), arguments: Way.here)
+    "another user, with their groups and home", .enabled(if: geteuid() == 0),
+    arguments: Way.here.filter(\.isDirect))
   func user(_ way: Way) async throws {
     var request = ExecRequest(
       .shell(bytes("id -un; id -gn; echo $HOME $USER; cat /etc/shadow 2>/dev/null; exit 5")))
@@ -204,9 +208,7 @@ struct ConformanceTests {
 
   @Test("the time limit ends it, with what it started", arguments: Way.here)
   func timeLimit(_ way: Way) async throws {
-    let folder = try Tools.newFolder()
-    var request = ExecRequest(
-      .shell(bytes("echo begun; (sleep 30; touch \(folder)/late) & sleep 600")))
+    var request = ExecRequest(.shell(bytes("echo begun; sleep 500 & sleep 600")))
     request.timeLimit = .milliseconds(400)
     let told = try await way.reach().run(request)
     #expect(told.text == "begun\n")
@@ -230,7 +232,9 @@ struct ConformanceTests {
     #expect(text.hasPrefix("ready\nno\n"))
   }
 
-  @Test("a signal reaches it, and what it does then is its own affair", arguments: Way.here)
+  @Test(
+    "a signal reaches it, and what it does then is its own affair",
+    arguments: Way.here.filter(\.isDirect))
   func interrupt(_ way: Way) async throws {
     let process = try await way.reach().start(
       ExecRequest(
@@ -321,7 +325,8 @@ struct ConformanceTests {
   }
 
   @Test(
-    "Ctrl-C on the terminal interrupts, and the end of the input is Ctrl-D", arguments: Way.here)
+    "Ctrl-C on the terminal interrupts, and the end of the input is Ctrl-D",
+    arguments: Way.here.filter(\.isDirect))
   func terminalKeys(_ way: Way) async throws {
     var request = ExecRequest(.shell(bytes("echo ready; cat; echo over")), hasInput: true)
     request.terminal = TerminalSize(columns: 80, rows: 24)
@@ -351,14 +356,13 @@ struct ConformanceTests {
     #expect(end == .exited(3))
   }
 
-  @Test("what was let go goes on", arguments: Way.here)
+  @Test("what was let go goes on", arguments: Way.here.filter(\.goesOn))
   func detached(_ way: Way) async throws {
-    let folder = try Tools.newFolder()
-    let process = try await way.reach().start(
-      ExecRequest(
-        .shell(bytes("sleep 0.3; head -c 4000000 /dev/zero; touch \(folder)/done"))))
+    let reached = try await way.reach()
+    let flag = try await reached.folder() + "/done"
+    let process = try await reached.start(
+      ExecRequest(.shell(bytes("sleep 0.3; head -c 4000000 /dev/zero; touch \(flag)"))))
     await process.detach()
-    #expect(await process.next() == nil)
-    #expect(await happens { access(folder + "/done", F_OK) == 0 })
+    #expect(try await reached.waits(for: flag))
   }
 }

@@ -55,8 +55,12 @@ struct WrappedCommand: Sendable, Equatable {
         + Array(" -- ".utf8) + ShellQuoting.quoted(Array(user.utf8)) + Array(" sh \"$@\"".utf8)
     }
     if !odd.isEmpty {
-      // `env` would take a program's name with a `=` in it for a variable, so a shell stands between.
-      script += Array("set -- sh -c 'exec \"$@\"' sh \"$@\";set -- env ".utf8)
+      // `env` would take a program's name with a `=` in it for a variable, so a shell stands between; only then, because
+      // dash passes on no names that aren't a shell's.
+      if request.argv.first?.contains(UInt8(ascii: "=")) == true {
+        script += Array("set -- sh -c 'exec \"$@\"' sh \"$@\";".utf8)
+      }
+      script += Array("set -- env ".utf8)
       script += Array(odd.joined(separator: [UInt8(ascii: " ")])) + Array(" \"$@\";".utf8)
     }
     if !request.environment.isEmpty {
