@@ -17,10 +17,12 @@ struct AttachCommand: AsyncParsableCommand {
         sallyport attach j-…
         sallyport attach j-… --from now --no-input | tee log.txt
 
+      A fleet job (f-…, of exec --select --detach) is followed in the same way.
+
       Exit codes are those of `sallyport exec`; 0 where it was left.
       """)
 
-  @Argument(help: "The job: j-….") var job: String
+  @Argument(help: "The job: j-…, or the fleet job: f-….") var job: String
 
   @Option(
     help: ArgumentHelp(
@@ -54,6 +56,12 @@ struct AttachCommand: AsyncParsableCommand {
     }
     let hub = SignalHub()
     let source = try GatewayExec(address)
+    if job.hasPrefix("f-") {
+      try await FleetRun(
+        source.client, FleetOptions.none, show: nil, quiet: quiet, leavingKeeps: true
+      ).follow(job, hub: hub)
+      return source.client.close()
+    }
     let summary = try await Jobs.call(source.client, "GET", path).json
     var position = ExecPosition(stdin: summary["stdinBytes"].int ?? 0)
     switch from {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import ConsoleProtocol
+import Foundation
 import Glibc
 import GuestExec
 import ProxmoxClient
@@ -80,6 +81,7 @@ struct ExecCommand: AsyncParsableCommand {
   var quiet = false
 
   @OptionGroup(title: "The command") var what: CommandOptions
+  @OptionGroup(title: "Many targets") var fleet: FleetOptions
   @OptionGroup(title: "The way") var transport: TransportOptions
   @OptionGroup(title: "Which cluster") var connection: ConnectionOptions
 
@@ -94,6 +96,7 @@ struct ExecCommand: AsyncParsableCommand {
   }
 
   private func runGuarded() async throws {
+    if fleet.isWanted { return try await runFleet() }
     guard let target else {
       throw Failure.usage(
         "There is no target.",
@@ -163,6 +166,46 @@ struct ExecCommand: AsyncParsableCommand {
       }
     }
     if code != 0 { throw ExitCode(code) }
+  }
+
+  /// `--select` and `--rerun-failed`.
+  private func runFleet() async throws {
+    if let target {
+      throw Failure.usage(
+        "There is a target, '\(target)', and many are asked for as well.",
+        remedy: "Selectors take targets too: --select 'tag=web or \(target)'.")
+    }
+    if terminal || explain || (json && fleet.show != nil) {
+      throw Failure.usage(
+        "-t and --explain are for one target; --json and --show say the same.",
+        remedy: "--dry-run tells which targets it would be, and by which way.")
+    }
+    guard case .gateway(let address) = try connection.connection() else {
+      throw Failure.usage(
+        "Many targets at once need a gateway, which keeps their outputs and goes on when we don't.",
+        remedy: "Run `sallyport serve`, and give --gateway URL.")
+    }
+    let hub = SignalHub()
+    let source = try GatewayExec(address)
+    var order: [String: JSONValue] = [:]
+    if fleet.rerunFailed == nil {
+      var wish = ExecWish(request: try what.request(command), via: transport.via)
+      wish.secretEnvironment = !what.envSecret.isEmpty
+      wish.agentWait = transport.agentWait
+      wish.onDisconnect = .keep
+      order = GatewayExec.command(wish)
+      if interactive {
+        let input = try SecretSource.whole("/dev/stdin", what: "standard input")
+        order["stdinBase64"] = .string(Data(input).base64EncodedString())
+      }
+    } else if !command.isEmpty || what.shell != nil {
+      throw Failure.usage(
+        "--rerun-failed runs the same command again.", remedy: "Leave the command out.")
+    }
+    try await FleetRun(
+      source.client, fleet, show: json ? .json : nil, quiet: quiet, leavingKeeps: false
+    ).order(order, detach: detach, hub: hub)
+    source.client.close()
   }
 
   private func wish() throws -> ExecWish {

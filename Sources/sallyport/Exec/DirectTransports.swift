@@ -47,7 +47,8 @@ enum DirectTransports {
       let parts = entry.split(separator: "=", maxSplits: 1).map(String.init)
       guard parts.count == 2, let node = NodeName(parts[0]) else {
         throw Failure.usage(
-          "'\(entry.prefix(80))' names no node's address.", remedy: "Use --ssh-host pve1=192.0.2.1.")
+          "'\(entry.prefix(80))' names no node's address.", remedy: "Use --ssh-host pve1=192.0.2.1."
+        )
       }
       ssh.hosts[node] = parts[1]
     }

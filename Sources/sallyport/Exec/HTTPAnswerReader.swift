@@ -156,11 +156,14 @@ struct ServerSentEvents {
     /// `message` where none is named.
     var name: String
     var data: String
+    /// Of this event, or the last one before it that had one.
+    var id: String
   }
 
   private var line: [UInt8] = []
   private var name = ""
   private var data: [String] = []
+  private var id = ""
   private var lastWasReturn = false
 
   /// Takes bytes; gives the events that they complete.
@@ -189,7 +192,9 @@ struct ServerSentEvents {
         data = []
       }
       return data.isEmpty
-        ? nil : Event(name: name.isEmpty ? "message" : name, data: data.joined(separator: "\n"))
+        ? nil
+        : Event(
+          name: name.isEmpty ? "message" : name, data: data.joined(separator: "\n"), id: id)
     }
     guard line.first != UInt8(ascii: ":") else { return nil }
     let colon = line.firstIndex(of: UInt8(ascii: ":")) ?? line.endIndex
@@ -200,6 +205,7 @@ struct ServerSentEvents {
     switch field {
     case "event": name = text
     case "data": data.append(text)
+    case "id": id = text
     default: break
     }
     return nil
