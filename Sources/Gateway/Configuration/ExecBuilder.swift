@@ -1,4 +1,5 @@
 import ConsoleProtocol
+import Glibc
 import GuestExec
 
 extension ConfigurationBuilder {
@@ -44,7 +45,9 @@ extension ConfigurationBuilder {
     }
     if let folder = absolute("STATE_DIRECTORY") { return folder + "/jobs" }
     if let folder = absolute("XDG_STATE_HOME") { return folder + "/sallyport/jobs" }
-    return absolute("HOME").map { $0 + "/.local/state/sallyport/jobs" }
+    // A service's user often has a home that isn't there; nobody should find one made by us.
+    guard let home = absolute("HOME"), access(home, W_OK) == 0 else { return nil }
+    return home + "/.local/state/sallyport/jobs"
   }
 
   /// A cluster's ways to commands.
@@ -76,6 +79,15 @@ extension ConfigurationBuilder {
           remedy: "It takes a number of seconds up to 3600; 0 to not wait")
       }
       out.agentWait = .milliseconds(Int(v * 1000))
+    }
+    if let word = section.agentMode {
+      guard let mode = AgentOptions.Mode(rawValue: word) else {
+        throw ConfigurationError(
+          "\(field).agentMode", "there is no mode '\(word.prefix(40))'",
+          remedy:
+            "There are: \(AgentOptions.Mode.allCases.map(\.rawValue).joined(separator: ", "))")
+      }
+      out.agentMode = mode
     }
     if let ssh = section.ssh { out.ssh = try self.ssh(ssh, at: "\(field).ssh") }
     if let text = section.localNode {
@@ -121,6 +133,15 @@ extension ConfigurationBuilder {
       try secrets.mustBeReadable(path, field: "\(field).knownHostsFile")
     }
     if let port = section.port { out.port = try count(port, "\(field).port", 1...65535) }
+    if let domain = section.domain {
+      guard !domain.isEmpty, domain.utf8.allSatisfy({ $0 > 32 && $0 != 127 }) else {
+        throw ConfigurationError(
+          "\(field).domain", "'\(domain.prefix(80))' is no domain",
+          remedy: "It takes one such as \"example.org\"")
+      }
+      out.domain = domain.hasPrefix(".") ? String(domain.dropFirst()) : domain
+    }
+    out.sudo = section.sudo ?? false
     for (node, host) in (section.hosts ?? [:]).sorted(by: { $0.key < $1.key }) {
       guard NodeName(node) != nil else {
         throw ConfigurationError(

@@ -31,17 +31,21 @@ extension ConfigurationFile {
   struct ClusterExecSection: Decodable {
     var transports: [String]?
     var agentWait: Double?
+    var agentMode: String?
     var ssh: SSH?
     var localNode: String?
 
     init() {}
 
-    enum CodingKeys: String, CodingKey, CaseIterable { case transports, agentWait, ssh, localNode }
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case transports, agentWait, agentMode, ssh, localNode
+    }
 
     init(from decoder: any Decoder) throws {
       let fields = try StrictFields(decoder, keys: CodingKeys.self)
       transports = try fields.read(.transports, "a list such as [agent, shell, ssh]")
       agentWait = try fields.read(.agentWait, "a number of seconds such as 120")
+      agentMode = try fields.read(.agentMode, "automatic, plain or streaming")
       ssh = try fields.read(.ssh, "user, identityFile, knownHostsFile, port and hosts")
       localNode = try fields.read(.localNode, "a node's name such as \"pve1\"")
     }
@@ -54,11 +58,13 @@ extension ConfigurationFile {
     var knownHostsFile: String?
     var port: Int?
     var hosts: [String: String]?
+    var domain: String?
+    var sudo: Bool?
 
     init() {}
 
     enum CodingKeys: String, CodingKey, CaseIterable {
-      case user, identityFile, knownHostsFile, port, hosts
+      case user, identityFile, knownHostsFile, port, hosts, domain, sudo
     }
 
     init(from decoder: any Decoder) throws {
@@ -67,6 +73,8 @@ extension ConfigurationFile {
       identityFile = try fields.read(.identityFile, "a private key's path")
       knownHostsFile = try fields.read(.knownHostsFile, "a file's path, as OpenSSH writes it")
       port = try fields.read(.port, "a port such as 22")
+      domain = try fields.read(.domain, "a domain such as \"example.org\"")
+      sudo = try fields.read(.sudo, "true or false")
       hosts = try fields.read(.hosts, "addresses by node such as {pve1: 192.0.2.1}")
     }
   }

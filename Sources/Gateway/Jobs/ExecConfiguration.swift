@@ -37,6 +37,10 @@ package struct ClusterExec: Sendable {
     package var port = 22
     /// Addresses by node; a node that isn't there is reached by its name.
     package var hosts: [String: String] = [:]
+    /// What stands behind the name of a node that has no address.
+    package var domain: String?
+    /// Whether the user needs `sudo -n` for what needs root.
+    package var sudo = false
     /// The defaults.
     package init() {}
   }
@@ -45,6 +49,8 @@ package struct ClusterExec: Sendable {
   package var transports: [TransportName]?
   /// How long a guest's agent is waited for while the guest boots.
   package var agentWait: Duration = .seconds(120)
+  /// How commands go through the agent.
+  package var agentMode = AgentOptions.Mode.automatic
   /// OpenSSH; nil for none.
   package var ssh: SSH?
   /// The node that this machine is, where it is one.

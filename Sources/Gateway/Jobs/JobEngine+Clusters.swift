@@ -1,3 +1,4 @@
+import ConsoleProtocol
 import EventLoop
 import GuestExec
 import Logging
@@ -10,8 +11,29 @@ extension JobEngine {
   ) async throws {
     var execs: [String: GuestExec] = [:]
     for cluster in clusters.all {
-      execs[cluster.name] = GuestExec(client: cluster.client, transports: [])
+      let ways = configuration.clusterExec[cluster.name] ?? ClusterExec()
+      execs[cluster.name] = GuestExec.make(
+        client: cluster.client, loops: loops, options: ways.options)
     }
     try await self.init(configuration.exec, clusters: clusters, execs: execs, logger: logger)
+  }
+}
+
+extension ClusterExec {
+  /// The same as the transports take it.
+  var options: ExecOptions {
+    var agent = AgentOptions()
+    agent.bootWait = agentWait
+    agent.mode = agentMode
+    var out = ExecOptions(agent: agent, localNode: localNode)
+    if let transports { out.transports = transports }
+    if let ssh {
+      var hosts: [NodeName: String] = [:]
+      for (node, host) in ssh.hosts { if let node = NodeName(node) { hosts[node] = host } }
+      out.ssh = SSHOptions(
+        hosts: hosts, domain: ssh.domain, user: ssh.user, port: ssh.port,
+        identityFile: ssh.identityFile, knownHostsFile: ssh.knownHostsFile, sudo: ssh.sudo)
+    }
+    return out
   }
 }

@@ -33,10 +33,11 @@ final class JobFolder: Sendable {
     guard chmod(path, 0o700) == 0, chmod(path + "/output", 0o700) == 0 else {
       throw failure("can't be closed to others: \(String(cString: strerror(errno)))")
     }
-    lock = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-    guard lock >= 0 else { throw failure("can't be written: \(String(cString: strerror(errno)))") }
+    let file = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard file >= 0 else { throw failure("can't be written: \(String(cString: strerror(errno)))") }
+    lock = file
+    // All is set by now: where this fails, `deinit` closes the file.
     guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
-      Glibc.close(lock)
       throw failure("is in use by another process")
     }
   }

@@ -34,7 +34,10 @@ package final class JobFollower: Sendable {
 
   init(_ job: Job, from position: ExecPosition) {
     self.job = job
-    state = Mutex(State(position: position))
+    var begin = State(position: position)
+    // Who comes back has heard what was told before.
+    if position.stdout > 0 || position.stderr > 0 { begin.notes = job.report.notes.count }
+    state = Mutex(begin)
   }
 
   /// Where the next bytes of each stream begin.
