@@ -10,7 +10,7 @@ import Synchronization
 /// What a child tells, on its own thread.
 protocol ChildHandler: AnyObject, Sendable {
   /// Bytes of its output.
-  /// - Returns: whether it may go on; otherwise nothing more is read until ``Child/resumeOutput()``.
+  /// - Returns: whether it may go on; otherwise nothing more of this stream is read until ``Child/resumeOutput()``.
   func child(_ child: Child, wrote bytes: [UInt8], to stream: Child.Output) -> Bool
   /// It has ended, and all that it wrote was told. The last call.
   func child(_ child: Child, ended: Child.End)
@@ -51,7 +51,7 @@ final class Child: Sendable {
     var inputBytes = 0
     var closesInput = false
     var inputIsOver = false
-    var isHeld = false
+    var held: Set<Output> = []
     var isReaped = false
     var isEnding = false
     var killAt: Int64?
@@ -121,7 +121,7 @@ final class Child: Sendable {
   /// Reads on after the handler said to hold.
   func resumeOutput() {
     state.withLock { state in
-      state.isHeld = false
+      state.held = []
       wake(&state)
     }
   }
@@ -226,7 +226,7 @@ final class Child: Sendable {
     while true {
       let (held, killAt, size) = state.withLock { state in
         defer { state.size = nil }
-        return (state.isHeld, state.killAt, state.size)
+        return (state.held, state.killAt, state.size)
       }
       if let size { streams.resize(size) }
       if let killAt, OwnThread.now >= killAt { killNow() }
@@ -238,7 +238,9 @@ final class Child: Sendable {
           lastMoment = OwnThread.now + Self.lateOutput
           streams.noteWhatIsLeft()
         }
-        if !streams.isReading || (!held && streams.leftAtEnd <= 0 && OwnThread.now >= lastMoment) {
+        if !streams.isReading
+          || (held.isEmpty && streams.leftAtEnd <= 0 && OwnThread.now >= lastMoment)
+        {
           reap(pid)
           return end
         }
@@ -250,11 +252,11 @@ final class Child: Sendable {
         let left = max(0, killAt - OwnThread.now)
         timeout = timeout < 0 ? left : min(timeout, left)
       }
-      if end != nil, !held { timeout = max(0, lastMoment - OwnThread.now) }
+      if end != nil, held.isEmpty { timeout = max(0, lastMoment - OwnThread.now) }
       let ready = streams.wait(
-        wake: wake, pidfd: end == nil ? pidfd : -1, reads: !held, timeout: timeout)
+        wake: wake, pidfd: end == nil ? pidfd : -1, held: held, timeout: timeout)
       // What was there at the end but doesn't come (a terminal that was hung up drops it) is not waited for.
-      if end != nil, !held, timeout == 0, ready.isEmpty { streams.leftAtEnd = 0 }
+      if end != nil, held.isEmpty, timeout == 0, ready.isEmpty { streams.leftAtEnd = 0 }
       if ready.contains(.stdout) { read(&streams, .stdout, handler) }
       if ready.contains(.stderr) { read(&streams, .stderr, handler) }
     }
@@ -265,8 +267,10 @@ final class Child: Sendable {
   ) {
     guard let bytes = streams.read(output) else { return }
     // Noted before, because the handler may be told to go on while it still says that it can't.
-    state.withLock { $0.isHeld = true }
-    if handler.child(self, wrote: bytes, to: output) { state.withLock { $0.isHeld = false } }
+    state.withLock { _ = $0.held.insert(output) }
+    if handler.child(self, wrote: bytes, to: output) {
+      state.withLock { _ = $0.held.remove(output) }
+    }
   }
 
   /// Hands input on, as much as the child takes now.

@@ -85,14 +85,16 @@ struct ChildStreams {
   }
 
   /// Waits for any of the descriptors.
-  mutating func wait(wake: Int32, pidfd: Int32, reads: Bool, timeout: Int64) -> Ready {
+  mutating func wait(
+    wake: Int32, pidfd: Int32, held: Set<Child.Output>, timeout: Int64
+  ) -> Ready {
     let readable = Int16(POLLIN)
     // A negative descriptor is passed over.
     var set = [
       pollfd(fd: wake, events: readable, revents: 0),
       pollfd(fd: pidfd, events: readable, revents: 0),
-      pollfd(fd: reads ? output : -1, events: readable, revents: 0),
-      pollfd(fd: reads ? errors : -1, events: readable, revents: 0),
+      pollfd(fd: held.contains(.stdout) ? -1 : output, events: readable, revents: 0),
+      pollfd(fd: held.contains(.stderr) ? -1 : errors, events: readable, revents: 0),
       pollfd(
         fd: hasInputWaiting || !isTerminal ? input : -1,
         events: hasInputWaiting ? Int16(POLLOUT) : 0, revents: 0),

@@ -37,6 +37,7 @@ final class RunnerProcess: ExecProcess, ChildHandler {
     var errIsReady = false
     var outIsOver = false
     var result: ExecEnd?
+    var hasOutput = false
     var noise: [UInt8] = []
     var limiter: OutputLimiter
     var stop: ExecEnd?
@@ -113,9 +114,9 @@ final class RunnerProcess: ExecProcess, ChildHandler {
     case .shell: await child.write(RunnerPayload.shell(request, key: key))
     }
     if !request.hasInput { await endInput(child) }
-    // From here on nothing is known to be unsent; the caller's giving up changes nothing.
+    // From here on nothing is known to be unsent; the caller's giving up changes nothing. What writes runs.
     await wait(.seconds(30), heedsCancellation: false) {
-      $0.process != nil || $0.refused != nil || $0.result != nil
+      $0.process != nil || $0.refused != nil || $0.result != nil || $0.hasOutput
     }
     if let refused = state.withLock({ $0.refused }) { throw Self.failure(refused, request, route) }
     startTimer()
@@ -267,6 +268,8 @@ final class RunnerProcess: ExecProcess, ChildHandler {
       switch piece {
       case .bytes(let bytes):
         if stream == .stdout ? state.outIsOver : state.result != nil { continue }
+        wakes = wakes || !state.hasOutput
+        state.hasOutput = true
         if state.isDetached { continue }
         if stream == .stdout {
           if let bytes = state.limiter.stdout(bytes) { goOn = events.put(.stdout(bytes)) && goOn }
@@ -393,6 +396,8 @@ final class RunnerProcess: ExecProcess, ChildHandler {
 
   /// Sends a signal the way the command came.
   private func send(_ number: Int) async -> Sending {
+    // It has written before it was said where it runs, or is so slow that `start` didn't wait for that.
+    await wait(.seconds(5), heedsCancellation: false) { $0.process != nil || $0.phase == .over }
     let (process, isOver) = state.withLock { ($0.process, $0.phase == .over) }
     if isOver { return .gone }
     guard let process else { return .unknown("the command has not confirmed its start.") }

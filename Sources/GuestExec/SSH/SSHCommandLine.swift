@@ -32,7 +32,7 @@ struct SSHCommandLine: Sendable {
       "-o", "UpdateHostKeys=no",
       "-o", "CheckHostIP=no",
       "-o", "PreferredAuthentications=publickey",
-      "-o", "IdentityAgent=none",
+      "-o", "IdentityAgent=\(options.agentSocket.map(Self.word) ?? "none")",
       "-o", "AddKeysToAgent=no",
       "-o", "ForwardAgent=no",
       "-o", "ForwardX11=no",

@@ -12,6 +12,8 @@ public struct SSHOptions: Sendable, Hashable {
   public var port: Int
   /// The private key's file; nil for OpenSSH's own places. It has no passphrase: nobody is there to be asked.
   public var identityFile: String?
+  /// The socket of an ssh agent that may be asked for keys (`$SSH_AUTH_SOCK`); nil for none. It isn't forwarded.
+  public var agentSocket: String?
   /// A file in the format of `known_hosts`; nil for OpenSSH's own.
   public var knownHostsFile: String?
   /// Host keys that are expected, as in a `.pub` file (`ssh-ed25519 AAAA…`). A node with an entry here has these keys
@@ -34,7 +36,7 @@ public struct SSHOptions: Sendable, Hashable {
   /// Puts the parts together.
   public init(
     hosts: [NodeName: String] = [:], domain: String? = nil, user: String = "root", port: Int = 22,
-    identityFile: String? = nil, knownHostsFile: String? = nil,
+    identityFile: String? = nil, agentSocket: String? = nil, knownHostsFile: String? = nil,
     hostKeys: [NodeName: [String]] = [:], connectTimeout: Duration = .seconds(10),
     maximumPerNode: Int = 8, keepConnection: Duration = .seconds(60),
     controlDirectory: String? = nil, sudo: Bool = false, program: String = "ssh"
@@ -44,6 +46,7 @@ public struct SSHOptions: Sendable, Hashable {
     self.user = user
     self.port = port
     self.identityFile = identityFile
+    self.agentSocket = agentSocket
     self.knownHostsFile = knownHostsFile
     self.hostKeys = hostKeys
     self.connectTimeout = connectTimeout

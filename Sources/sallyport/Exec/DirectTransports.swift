@@ -42,6 +42,7 @@ enum DirectTransports {
     if let user { ssh.user = user }
     if let port = options.sshPort { ssh.port = port }
     ssh.identityFile = options.sshKey
+    ssh.agentSocket = Environment["SSH_AUTH_SOCK"]
     ssh.knownHostsFile = options.sshKnownHosts
     for entry in options.sshHost {
       let parts = entry.split(separator: "=", maxSplits: 1).map(String.init)
