@@ -6,6 +6,8 @@ public struct HTTPRequest: Sendable {
   public var path: String
   /// The query's names and values in order, percent-decoded.
   public var query: [(name: String, value: String)]
+  /// The same as bytes: percent-encoding can say what is no UTF-8, and a command's arguments may be such.
+  public var rawQuery: [(name: [UInt8], value: [UInt8])] = []
   /// The headers that the server knows, by lower-case name.
   public var headers: [String: String]
   /// The body, complete.
@@ -14,6 +16,9 @@ public struct HTTPRequest: Sendable {
   public var peer: String
   /// Whether the connection to us is TLS.
   public var isTLS: Bool
+  /// Whether the address is not whole: a line break in it (`%0A`, `%0D`) ends it for libwebsockets, and what followed
+  /// is lost. Only websocket requests are handed on with it.
+  public var isCut = false
 }
 
 /// An answer. `Content-Length` and `Connection` are added by the server.
@@ -41,7 +46,8 @@ public struct HTTPResponse: Sendable {
   }
 
   static let reasons: [Int: String] = [
-    200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 206: "Partial Content",
+    101: "Switching Protocols", 200: "OK", 201: "Created", 202: "Accepted", 204: "No Content",
+    206: "Partial Content",
     301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified",
     307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized",
     403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
@@ -60,6 +66,8 @@ public struct HTTPResponse: Sendable {
     where !name.isEmpty && (name + value).utf8.allSatisfy({ $0 >= 32 && $0 != 127 }) {
       text += "\(name): \(value)\r\n"
     }
+    // A switch of protocols brings its own headers, and what follows is no body.
+    if status == 101 { return Array((text + "\r\n").utf8) }
     if status != 204, status != 304 {
       if let source, source.length == nil {
         text += "Transfer-Encoding: chunked\r\n"

@@ -58,6 +58,10 @@ public final class Loop: @unchecked Sendable {
   private let finished = Mutex<Bool>(false)
   private static let creation = Mutex<Void>(())
 
+  /// The most bytes that a request's head may have: a Kubernetes client sends a command's arguments in the address. The
+  /// room is taken when a request begins and given back when its head was read.
+  static let maximumHead = 60 << 10
+
   init(index: Int) throws(LoopError) {
     self.index = index
     readBuffer = .allocate(byteCount: Loop.readOffset + Loop.readSize + 1024, alignment: 64)
@@ -272,7 +276,7 @@ public final class Loop: @unchecked Sendable {
         UInt64(LWS_SERVER_OPTION_EXPLICIT_VHOSTS) | UInt64(LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT)
       info.user = Unmanaged.passUnretained(self).toOpaque()
       info.pt_serv_buf_size = UInt32(2 * Loop.readSize + 512)
-      info.max_http_header_data = 8192
+      info.max_http_header_data2 = UInt32(Loop.maximumHead)
       info.max_http_header_pool = 512
       info.gid = -1
       info.uid = -1

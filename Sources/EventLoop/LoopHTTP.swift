@@ -133,6 +133,11 @@ final class LoopHTTP {
     }
     var request = read(wsi, path: path, method: method)
     nextID += 1
+    guard !request.isCut else {
+      return refuse(
+        wsi, problem(400, "bad-address", "the address holds a line break, which can't be read here")
+      )
+    }
     guard request.headers["transfer-encoding"] == nil else {
       return refuse(wsi, problem(411, "length-required", "send the body with a Content-Length"))
     }
@@ -344,7 +349,7 @@ final class LoopHTTP {
     ("if-none-match", WSI_TOKEN_HTTP_IF_NONE_MATCH), ("range", WSI_TOKEN_HTTP_RANGE),
     ("user-agent", WSI_TOKEN_HTTP_USER_AGENT),
     ("x-forwarded-for", WSI_TOKEN_X_FORWARDED_FOR), ("sec-websocket-protocol", WSI_TOKEN_PROTOCOL),
-    ("sec-websocket-version", WSI_TOKEN_VERSION),
+    ("sec-websocket-version", WSI_TOKEN_VERSION), ("sec-websocket-key", WSI_TOKEN_KEY),
   ]
   private static let custom = [
     "x-forwarded-proto", "x-forwarded-host", "idempotency-key", "last-event-id",
@@ -372,16 +377,12 @@ final class LoopHTTP {
         return n > 0 ? text(room, n) : nil
       }
     }
-    var query: [(name: String, value: String)] = []
-    withUnsafeTemporaryAllocation(of: CChar.self, capacity: 8192) { room in
-      for i in 0..<Int32(64) {
-        let n = lws_hdr_copy_fragment(wsi, room.baseAddress, 8192, WSI_TOKEN_HTTP_URI_ARGS, i)
-        guard n >= 0 else { break }
-        guard n > 0 else { continue }
-        let parts = text(room, n).split(
-          separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        query.append((String(parts[0]), parts.count > 1 ? String(parts[1]) : ""))
-      }
+    let raw = arguments(wsi)
+    let query = raw.map {
+      (
+        name: String(decoding: $0.name, as: UTF8.self),
+        value: String(decoding: $0.value, as: UTF8.self)
+      )
     }
     let peer = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { room -> String in
       guard let base = room.baseAddress, lws_get_peer_simple(wsi, base, 64) != nil else {
@@ -390,8 +391,30 @@ final class LoopHTTP {
       return String(cString: base)
     }
     return HTTPRequest(
-      method: method, path: path, query: query, headers: headers, body: [], peer: peer,
-      isTLS: options.tls != nil)
+      method: method, path: path, query: query, rawQuery: raw, headers: headers, body: [],
+      peer: peer, isTLS: options.tls != nil,
+      isCut: lws_hdr_total_length(wsi, WSI_TOKEN_HTTP) <= 0)
+  }
+
+  /// The query's parts. None is left out or cut: libwebsockets refuses a request with more than it can hold.
+  private func arguments(_ wsi: OpaquePointer) -> [(name: [UInt8], value: [UInt8])] {
+    guard lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_URI_ARGS) > 0 else { return [] }
+    var out: [(name: [UInt8], value: [UInt8])] = []
+    let capacity = Int32(Loop.maximumHead + 1)
+    withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(capacity)) { room in
+      var i: Int32 = 0
+      while true {
+        let n = lws_hdr_copy_fragment(wsi, room.baseAddress, capacity, WSI_TOKEN_HTTP_URI_ARGS, i)
+        guard n >= 0 else { break }
+        i += 1
+        guard n > 0 else { continue }
+        let bytes = UnsafeRawBufferPointer(UnsafeBufferPointer(rebasing: room[..<Int(n)]))
+        let parts = bytes.split(
+          separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
+        out.append((Array(parts[0]), parts.count > 1 ? Array(parts[1]) : []))
+      }
+    }
+    return out
   }
 
   private func text(_ room: UnsafeMutableBufferPointer<CChar>, _ n: Int32) -> String {

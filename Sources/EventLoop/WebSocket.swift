@@ -74,6 +74,10 @@ public final class WebSocket {
   /// Sends a ping; the pong comes back as `webSocketPong`.
   public func sendPing() { send([0x73, 0x70], LWS_WRITE_PING) }
 
+  /// Sends a pong that nobody asked for (RFC 6455 §5.5.3 allows it). A peer whose pings can't be read, because reading
+  /// rests, hears by it that we are alive.
+  public func sendPong() { send([], LWS_WRITE_PONG) }
+
   private func send(_ bytes: [UInt8], _ kind: lws_write_protocol) {
     guard closing == nil, wsi != nil else { return }
     if isBacklogged {

@@ -18,6 +18,11 @@ final class EchoServer: HTTPHandler {
           headers: [
             ("X-Method", request.method),
             ("X-Query", request.query.map { "\($0.name)=\($0.value)" }.joined(separator: "|")),
+            ("X-Raw", request.rawQuery.map { "\($0.name)=\($0.value)" }.joined(separator: "|")),
+            (
+              "X-Count",
+              "\(request.rawQuery.count) \(request.rawQuery.map(\.value.count).reduce(0, +))"
+            ),
             ("X-Bad", "a\r\nInjected: yes"), ("X-Auth", request.headers["authorization"] ?? "-"),
           ], body: request.body))
     case "/big":
@@ -257,6 +262,42 @@ struct HTTPServerTests {
     let answer = try await exchange(
       Self.handshake("/elsewhere"), port: server.port, group: group, until: "no")
     #expect(answer.hasPrefix("HTTP/1.1 403"))
+  }
+
+  @Test(
+    "a query's values are the bytes that were sent, long ones and many, and never cut in silence")
+  func query() async throws {
+    let group = try LoopGroup(count: 1)
+    defer { group.shutdown() }
+    let server = try await HTTPServer(
+      on: group, options: .init(address: .loopback(port: 0)), handler: EchoServer())
+    func ask(_ query: String) async throws -> String {
+      try await exchange(
+        "GET /echo?\(query) HTTP/1.1\r\nHost: x\r\n\r\n", port: server.port, group: group,
+        until: "\r\n\r\n")
+    }
+    let bytes = try await ask("c=%FF%C3&c=a+b%2B%26%3D%3B%25&c=&c=%09%01&d")
+    let expected = [
+      "c=[255, 195]", "c=\(Array("a b+&=;%".utf8))", "c=[]", "c=[9, 1]", "d=[]",
+    ].map { "\(Array($0.prefix(1).utf8))" + $0.dropFirst() }
+    #expect(bytes.contains("X-Raw: \(expected.joined(separator: "|"))\r\n"), "\(bytes)")
+    // Such an address is cut by libwebsockets: it must not be taken for a shorter one.
+    for cut in ["a=1%0Ab&c=2", "a=1%0db&c=2", "a=%0A", "a=1&b%0D=2"] {
+      let answer = try await ask(cut)
+      #expect(answer.hasPrefix("HTTP/1.1 400"), "\(cut): \(answer)")
+    }
+    let long = try await ask("c=" + String(repeating: "x", count: 50_000))
+    #expect(long.contains("X-Count: 1 50000\r\n"), "\(long.prefix(300))")
+    for count in [10, 40, 63, 64, 65, 80, 90, 200] {
+      let answer = try await ask(
+        (0..<count).map { "c=\($0 % 10)" }.joined(separator: "&"))
+      // More than libwebsockets holds is refused; some of it would be another command.
+      if answer.hasPrefix("HTTP/1.1 200") {
+        #expect(answer.contains("X-Count: \(count) \(count)\r\n"), "\(count): \(answer)")
+      } else {
+        #expect(count > 80, "\(count): \(answer)")
+      }
+    }
   }
 
   @Test("a taken port is an error at once")

@@ -60,6 +60,10 @@ final class ControlPlane: HTTPHandler {
       return
     }
     let segments = path.split(separator: "/")
+    if segments.first == "k8s" {
+      kubernetes(request, connection, segments.dropFirst().map(String.init), reply, begun: begun)
+      return
+    }
     let matching = Route.all.compactMap { route in route.match(segments).map { (route, $0) } }
     guard !matching.isEmpty else {
       let response = page(path, request)
@@ -90,6 +94,27 @@ final class ControlPlane: HTTPHandler {
       } catch {
         if error.status == 401 { try? await Task.sleep(for: .milliseconds(100)) }
         response = error.response
+      }
+      finish(reply, response, request, connection, key: name, begun: begun, isPage: false)
+    }
+  }
+
+  /// A request under `/k8s`, where refusals have Kubernetes' form too.
+  private func kubernetes(
+    _ request: HTTPRequest, _ connection: Connection, _ path: [String], _ reply: HTTPReply,
+    begun: ContinuousClock.Instant
+  ) {
+    Task {
+      var name: String?
+      let response: HTTPResponse
+      do throws(Problem) {
+        let key = try key(request, needed: true)
+        name = key?.name
+        response = await kubernetes(
+          Call(request: request, connection: connection, values: path, apiKey: key))
+      } catch {
+        try? await Task.sleep(for: .milliseconds(100))
+        response = KubernetesStatus.response(KubernetesStatus.explained(error, request, connection))
       }
       finish(reply, response, request, connection, key: name, begun: begun, isPage: false)
     }
@@ -189,7 +214,12 @@ final class ControlPlane: HTTPHandler {
       return .accept(session)
     } catch {
       log(request, connection, error.status, key: nil, begun: begun, isQuiet: false)
-      return .refuse(headers.adding(to: error.response, isPage: false))
+      let isKubernetes = local(request.path)?.hasPrefix("/k8s/") == true
+      if isKubernetes, let response = CommandRefusal.response(error, to: request) {
+        return .refuse(response)
+      }
+      let response = isKubernetes ? KubernetesStatus.response(error) : error.response
+      return .refuse(headers.adding(to: response, isPage: false))
     }
   }
 
@@ -202,8 +232,8 @@ final class ControlPlane: HTTPHandler {
     let segments = path.split(separator: "/")
     for route in CommandSocket.all {
       guard let values = route.match(segments) else { continue }
-      if let problem = origins.refusal(request, connection) { throw problem }
-      guard let key = try key(request, needed: true) else { return nil }
+      if let problem = commandOriginRefusal(request, connection, origins) { throw problem }
+      let key = try commandKey(request)
       try key.demand(.exec)
       guard !isStopping else {
         throw Problem(

@@ -82,12 +82,6 @@ struct CommandSocket: Sendable {
   }
 
   func match(_ segments: [Substring]) -> [String]? { Route.match(path, segments) }
-
-  /// Every one that there is.
-  static let all: [CommandSocket] = []
-
-  /// The subprotocols that they agree on; the server has to know them.
-  static let subprotocols: [String] = []
 }
 
 /// A request that found its route.
