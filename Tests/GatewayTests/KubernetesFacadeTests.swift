@@ -180,7 +180,7 @@ final class LogCounter: Sendable {
         headers: ["User-Agent": "kubectl/v1.32.4 (linux/amd64) kubernetes/9b45b07"]
       ).seen()
       #expect(seen.status["reason"].string == "Forbidden")
-      #expect(seen.message.contains("no right to 'exec'"))
+      #expect(seen.message.contains("no right to 'exec'") && seen.code == 1000)
       #expect(bed.transport.started.withLock { $0.isEmpty })
     }
   }

@@ -88,6 +88,13 @@ import Testing
         }
         #expect(answer.status == 400 && answer.text.contains("line break"))
       }
+      // Semicolons separate parameters, as ampersands do: what stands behind one must not get lost.
+      for path in [
+        "/v1/exec/stream?target=qemu/100&command=exit&command=0;rm",
+        "/k8s/api/v1/namespaces/home/pods/qemu-100/exec?stdout=1&command=exit&command=0;rm",
+      ] {
+        #expect(try await bed.status(path) == 400)
+      }
       #expect(bed.transport.started.withLock { $0.isEmpty })
     }
   }
@@ -221,6 +228,8 @@ import Testing
       let seen = try await bed.stream("unstartable").seen()
       #expect(seen.status["status"].string == "Failure" && seen.exit == nil)
       #expect(seen.message == "The guest agent does not answer. Install qemu-guest-agent.")
+      // kubectl shows a status only where the websocket closes like this.
+      #expect(seen.code == 1000)
       let nowhere = try await bed.open("/v1/exec/stream?target=qemu/999&command=true").seen()
       #expect(nowhere.status["reason"].string == "NotFound")
     }

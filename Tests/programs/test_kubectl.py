@@ -187,7 +187,7 @@ def feed(process, chunk, count):
 
 
 @needs_kubectl
-@pytest.mark.parametrize("pod, mebibytes", [("qemu-100", 4), ("lxc-200", 8), ("node-pve1", 100)])
+@pytest.mark.parametrize("pod, mebibytes", [("lxc-200", 8), ("node-pve1", 100)])
 @pytest.mark.timeout(560)
 def test_large_input_with_half_close(secure, home, pod, mebibytes):
     process = subprocess.Popen(
@@ -197,6 +197,20 @@ def test_large_input_with_half_close(secure, home, pod, mebibytes):
     out, err = process.stdout.read(), process.stderr.read()
     assert process.wait(300) == 0, err
     assert out.split()[0].decode() == sent
+
+
+@needs_kubectl
+def test_input_arrives_whole_or_it_is_an_error(kubectl):
+    """The guest agent's plain calls carry 64 KiB of input; what is over them must not get lost in silence."""
+    small, large = os.urandom(40_000), os.urandom(1 << 20)
+    run = kubectl("exec", "-i", "qemu-100", "--", "sha256sum", input=small)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[0].decode() == hashlib.sha256(small).hexdigest()
+    run = kubectl("exec", "-i", "qemu-100", "--", "sha256sum", input=large)
+    if run.returncode == 0:
+        assert run.stdout.split()[0].decode() == hashlib.sha256(large).hexdigest()
+    else:
+        assert b"standard input could not be delivered" in run.stderr and run.stdout == b""
 
 
 @needs_kubectl
@@ -240,15 +254,24 @@ def test_ending_kubectl_ends_the_command(secure, kubectl, home):
 @needs_kubectl
 @pytest.mark.parametrize("pod", ["node-pve1", "lxc-200"])
 def test_a_terminal_and_its_size(secure, home, pod):
-    words = command(secure, "exec", "-it", pod, "--", "sh")
+    script = "stty size; read line; stty size; tty >/dev/null && exit 5"
+    words = command(secure, "exec", "-it", pod, "--", "sh", "-c", script)
     child = pexpect.spawn(words[0], words[1:], env=home, dimensions=(33, 101), timeout=30)
-    child.expect(r"[#$] ")
-    child.sendline("stty size")
     child.expect("33 101")
     child.setwinsize(44, 120)
     time.sleep(1)
-    child.sendline("stty size")
+    child.sendline("")
     child.expect("44 120")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 5, child.before
+
+
+@needs_kubectl
+def test_a_shell(secure, home):
+    words = command(secure, "exec", "-it", "node-pve1", "--", "sh")
+    child = pexpect.spawn(words[0], words[1:], env=home, timeout=30)
+    child.expect(r"[#$] ")
     child.sendline("sleep 100; echo after-$?")
     time.sleep(1)
     child.sendintr()
@@ -405,9 +428,8 @@ def test_python_is_refused_without_the_right(api, secure):
     from kubernetes.client.exceptions import ApiException
     api.api_client.configuration.api_key = {"authorization": f"Bearer {secure.reader}"}
     assert api.list_namespaced_pod("default").items
-    with pytest.raises(ApiException) as refused:
+    with pytest.raises(ApiException, match="403"):
         run_python(api, "node-pve1", ["true"])
-    assert refused.value.status == 403
 
 
 # The gateway's own stream
@@ -423,7 +445,7 @@ def exec_stream(secure, query, key=None, **more):
 
 
 def test_the_native_stream(secure):
-    with exec_stream(secure, "target=node/pve1&command=sh&command=-c&command=cat;exit+3&stdin=true") as socket:
+    with exec_stream(secure, "target=node/pve1&command=sh&command=-c&command=cat%3Bexit+3&stdin=true") as socket:
         socket.send(b"\x00hello")
         socket.send(b"\xff\x00")
         messages = list(socket)

@@ -6,9 +6,9 @@ import GuestExec
 struct CommandQuery {
   private let items: [(name: String, value: [UInt8])]
 
-  /// - Parameter known: the names that mean something; nil to pass over others.
+  /// - Parameter known: the names that mean something.
   /// - Throws: 400, also for an address that arrived incomplete.
-  init(_ request: HTTPRequest, known: [String]?) throws(Problem) {
+  init(_ request: HTTPRequest, known: [String]) throws(Problem) {
     guard !request.isCut else {
       throw Problem(
         400, "bad-address",
@@ -20,10 +20,12 @@ struct CommandQuery {
     var items: [(name: String, value: [UInt8])] = []
     for (name, value) in request.rawQuery {
       let text = String(decoding: name, as: UTF8.self)
-      if let known, !known.contains(text) {
+      if !known.contains(text) {
         throw Problem(
           400, "unknown-field", "The parameter '\(text.prefix(80))' is not known here.",
-          field: String(text.prefix(80)), remedy: "Known: \(known.joined(separator: ", ")).")
+          field: String(text.prefix(80)),
+          remedy:
+            "Known: \(known.joined(separator: ", ")). Within a value, & and ; are %26 and %3B.")
       }
       items.append((text, value))
     }

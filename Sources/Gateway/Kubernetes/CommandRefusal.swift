@@ -15,14 +15,14 @@ enum CommandRefusal {
     else { return nil }
     let status = RemoteCommandStatus(problem)
     let message = RemoteCommand.message(.status, Array(status.json.utf8))
-    // 1008: policy violation. A reason isn't shown by anybody.
+    // 1000: after any other code kubectl shows the code in place of the status.
     return HTTPResponse(
       status: 101,
       headers: [
         ("Upgrade", "websocket"), ("Connection", "Upgrade"),
         ("Sec-WebSocket-Accept", RelayCrypto.accept(for: key)),
         ("Sec-WebSocket-Protocol", version.rawValue),
-      ], body: frame(0x82, message) + frame(0x88, [0x03, 0xF0]))
+      ], body: frame(0x82, message) + frame(0x88, [0x03, 0xE8]))
   }
 
   /// One whole frame of a server.

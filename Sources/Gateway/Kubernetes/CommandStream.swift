@@ -204,15 +204,14 @@ final class CommandStream: WebSocketHandler {
     guard case .order = work else {
       // Somebody else's command goes on.
       finish(
-        RemoteCommandStatus(problem, before: "Standard input could not be delivered. "), code: 1011)
+        RemoteCommandStatus(problem, before: "Standard input could not be delivered. "))
       return
     }
     let engine = engine
     Task { try? await engine.cancel(id) }
     finish(
       RemoteCommandStatus(
-        problem, before: "The command was cancelled: its standard input could not be delivered. "),
-      code: 1011)
+        problem, before: "The command was cancelled: its standard input could not be delivered. "))
   }
 
   /// The latest size goes to the command; those that came meanwhile are passed over.
@@ -265,7 +264,8 @@ final class CommandStream: WebSocketHandler {
 
   // MARK: The end
 
-  /// The last message, then the websocket closes.
+  /// The last message, then the websocket closes: with 1000 also for refusals, because kubectl shows the status after no
+  /// other.
   fileprivate func finish(_ status: RemoteCommandStatus, code: UInt16 = 1000) {
     guard state != .ended, let socket else { return }
     socket.sendBinary(RemoteCommand.message(.status, Array(status.json.utf8)))
@@ -313,7 +313,7 @@ private struct Follow: Sendable {
       tell { $0.attached(id, attachment) }
     } catch {
       let status = RemoteCommandStatus(error)
-      tell { $0.finish(status, code: 1008) }
+      tell { $0.finish(status) }
       return
     }
     var isStarted = false

@@ -185,7 +185,11 @@ extension ControlPlane {
     _ call: Call
   ) throws(Problem) -> (order: JobOrder, wanted: CommandStream.Wanted) {
     guard call.values.count == 2 else { throw Self.noSuch([]) }
-    let query = try CommandQuery(call.request, known: nil)
+    // Unknown ones are refused, which Kubernetes doesn't: a semicolon that wasn't escaped ends a parameter here, and what
+    // follows it must not get lost.
+    let query = try CommandQuery(
+      call.request,
+      known: ["command", "container", "stdin", "stdout", "stderr", "tty", "pretty", "timeout"])
     let wanted = try CommandStream.Wanted(query, byDefault: false)
     let (target, cluster) = try kubernetesTarget(call.values[1], in: call.values[0])
     let words = query.all("command")
