@@ -73,6 +73,8 @@ struct FleetSelectorTests {
       ("node=pve1", ["qemu/100", "lxc/200"]),
       ("not tag=web and state=any", ["qemu/102", "lxc/201"]),
       ("type=node", ["node/pve1", "node/pve2"]),
+      ("not tag=web or node/pve1", ["node/pve1"]),
+      ("type!=node and node!=pve2", ["qemu/100", "lxc/200"]),
       ("node/pve1", ["node/pve1"]),
       ("node/pve*", ["node/pve1", "node/pve2"]),
       ("type=node and state=offline", ["node/pve3"]),

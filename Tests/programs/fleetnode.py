@@ -1,6 +1,7 @@
 """A cluster of many virtual machines for fleet jobs, in plain Python over plain HTTP: each VM's guest agent runs real
 processes of this machine, with the VM's number in $GUEST. It is small so that a thousand of them cost little."""
 
+import base64
 import http.server
 import json
 import re
@@ -65,6 +66,9 @@ class FleetNode:
             daemon_threads = True
             request_queue_size = 512
 
+            def handle_error(self, *_):
+                """A gateway that is killed leaves its connections in the middle."""
+
         self.server = Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
@@ -110,7 +114,6 @@ class FleetNode:
             return self.read(fields)
         if what == "agent/file-write":
             content = fields["content"][0]
-            import base64
             data = base64.b64decode(content) if fields.get("encode") == ["0"] else content.encode("latin-1")
             with open(fields["file"][0], "wb") as file:
                 file.write(data)
@@ -155,7 +158,7 @@ class FleetNode:
         with self.lock:
             entry = self.processes.get(pid)
             if entry is None:
-                raise Refused(f"Agent error: Invalid parameter 'pid'")
+                raise Refused("Agent error: Invalid parameter 'pid'")
             if not entry["done"]:
                 return {"exited": 0}
             # Told once only, as qemu-ga does.

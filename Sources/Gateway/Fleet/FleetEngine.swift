@@ -187,6 +187,12 @@ final class FleetEngine: Sendable {
     }
     problem.more["refused"] = .array(
       refused.prefix(100).map { .string("\($0.cluster):\($0.place)") })
+    if let target = refused.first {
+      var command = order.command
+      command.target = target.place.target
+      command.cluster = target.cluster
+      jobs.audit.refused(command, key: key.name, problem)
+    }
     throw problem
   }
 
@@ -313,16 +319,9 @@ final class FleetEngine: Sendable {
     let targets = wanted.enumerated().map { i, target in
       FleetTarget(index: i, cluster: target.cluster, place: target.place)
     }
-    var again = order
-    again.selector = .target(
-      targets.map { target in
-        Selector.TargetPattern(
-          cluster: Glob(target.cluster), kind: SelectorCandidate(target).kind,
-          id: Glob(SelectorCandidate(target).id))
-      })
     try key.demand(.exec)
     return try await submit(
-      again, on: targets, rerunOf: id, by: key, idempotencyKey: idempotencyKey)
+      order, on: targets, rerunOf: id, by: key, idempotencyKey: idempotencyKey)
   }
 
   // MARK: Looking
@@ -398,9 +397,4 @@ final class FleetEngine: Sendable {
     }
     return nil
   }
-}
-
-extension SelectorCandidate {
-  /// A target of a fleet job, as far as a selector's text needs it.
-  init(_ target: FleetTarget) { self.init(place: target.place, cluster: target.cluster) }
 }

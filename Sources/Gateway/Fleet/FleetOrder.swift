@@ -12,6 +12,8 @@ package struct FleetOrder: Sendable {
 
   /// Which targets.
   var selector: Selector
+  /// The same as it is shown; it may be too long or too deep to be read again.
+  var select: String
   /// Only in this cluster; nil for all.
   var cluster: String?
   /// The command; its target is a stand-in until each target's own is put in.
@@ -62,6 +64,7 @@ package struct FleetOrder: Sendable {
       if let position = error.position { problem.more["position"] = .int(position) }
       throw problem
     }
+    select = selector.description
     cluster = try body.string("cluster")
     command = try JobOrder(body, configuration, target: Self.standIn(), cluster: nil)
     guard command.input != .streamed else {
@@ -120,6 +123,7 @@ package struct FleetOrder: Sendable {
   init(selector: Selector, command: JobOrder) {
     self.selector = selector
     self.command = command
+    select = selector.description
   }
 
   /// Any guest at all.
@@ -191,7 +195,7 @@ extension FleetOrder {
   /// What is stored of it, beside the targets. Holds no secret.
   var stored: JSONValue {
     var out: [String: JSONValue] = [
-      "select": .string(selector.description), "command": command.stored,
+      "select": .string(select), "command": command.stored,
       "concurrency": .int(concurrency), "onBudget": .string(onBudget.rawValue),
       "failures": .array(failures.map(\.rawValue).sorted().map { .string($0) }),
       "successCodes": .array(successCodes.sorted().map { .int($0) }),
@@ -206,10 +210,12 @@ extension FleetOrder {
 
   /// Reads ``stored``; nil where the command isn't whole, because a part of it was secret.
   init?(stored json: JSONValue) {
-    guard let text = json["select"].string, let selector = try? Selector(text),
-      let command = JobOrder(stored: json["command"])
-    else { return nil }
-    self.init(selector: selector, command: command)
+    guard let text = json["select"].string, let command = JobOrder(stored: json["command"]) else {
+      return nil
+    }
+    // The targets are stored by themselves: nothing is selected a second time.
+    self.init(selector: (try? Selector(text)) ?? .all, command: command)
+    select = text
     cluster = json["cluster"].string
     concurrency = json["concurrency"].int ?? 10
     perNode = json["perNode"].int

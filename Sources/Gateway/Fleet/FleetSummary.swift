@@ -42,6 +42,12 @@ struct FleetSummary: Sendable {
   /// How many targets there are.
   var total: Int { counts.values.reduce(0, +) }
 
+  /// The selector as it is shown, cut where it is a long list.
+  private var select: String {
+    let text = order["select"].string ?? ""
+    return text.utf8.count > 2000 ? "\(text.prefix(1999))…" : text
+  }
+
   /// One word for its end: `completed`, or why it was stopped.
   var end: String? { state == .ended ? stop?.rawValue ?? "completed" : nil }
 
@@ -56,7 +62,7 @@ struct FleetSummary: Sendable {
   var json: JSONValue {
     var out: [String: JSONValue] = [
       "id": .string(id), "state": .string(state.rawValue), "created": .string(created.rfc3339),
-      "key": .string(key), "select": order["select"], "targets": progress,
+      "key": .string(key), "select": .string(select), "targets": progress,
       "revision": .int(revision), "labels": .object(labels.mapValues { .string($0) }),
       "concurrency": order["concurrency"], "onBudget": order["onBudget"],
       "successCodes": order["successCodes"], "failures": order["failures"],

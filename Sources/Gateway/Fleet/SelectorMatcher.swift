@@ -105,8 +105,8 @@ struct SelectorMatcher: Sendable {
   }
 
   private let test: Test
-  /// Whether nodes are spoken of: only then is a node meant at all.
-  let meansNodes: Bool
+  /// The nodes that are spoken of: no other node is meant, whatever the conditions on guests say.
+  private let nodes: Nodes
   /// Whether a state is spoken of: else only what runs is selected.
   let namesState: Bool
   /// Whether something is asked that only the inventory tells.
@@ -117,14 +117,25 @@ struct SelectorMatcher: Sendable {
   init(_ selector: Selector) {
     var facts = Facts()
     test = Self.compile(selector, positive: true, &facts)
-    meansNodes = facts.meansNodes
+    nodes = facts.nodes
     namesState = facts.namesState
     needsInventory = facts.needsInventory
     named = facts.named
   }
 
+  private struct Nodes: Sendable {
+    /// `type=node`
+    var all = false
+    /// `node/pve1`
+    var patterns: [Selector.TargetPattern] = []
+
+    func hold(_ candidate: SelectorCandidate) -> Bool {
+      all || patterns.contains { $0.matches(candidate) }
+    }
+  }
+
   private struct Facts {
-    var meansNodes = false
+    var nodes = Nodes()
     var namesState = false
     var needsInventory = false
     var named: [Selector.TargetPattern] = []
@@ -138,7 +149,7 @@ struct SelectorMatcher: Sendable {
     case .field(let field, let values):
       switch field {
       case .type:
-        if positive, values.contains(where: { $0.text == "node" }) { facts.meansNodes = true }
+        if positive, values.contains(where: { $0.text == "node" }) { facts.nodes.all = true }
       case .state:
         facts.namesState = true
         facts.needsInventory = true
@@ -152,7 +163,7 @@ struct SelectorMatcher: Sendable {
       for pattern in patterns {
         if pattern.kind == nil { facts.needsInventory = true }
         guard positive else { continue }
-        if pattern.kind == .node { facts.meansNodes = true }
+        if pattern.kind == .node { facts.nodes.patterns.append(pattern) }
         if pattern.isExact { facts.named.append(pattern) }
       }
       return .targets(TargetSet(patterns))
@@ -166,7 +177,7 @@ struct SelectorMatcher: Sendable {
 
   /// Whether a candidate is meant. Its state counts only where the selector speaks of it.
   func matches(_ candidate: SelectorCandidate) -> Bool {
-    if candidate.kind == .node, !meansNodes { return false }
+    if candidate.kind == .node, !nodes.hold(candidate) { return false }
     return Self.holds(test, candidate)
   }
 

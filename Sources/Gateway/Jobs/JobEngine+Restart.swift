@@ -137,6 +137,7 @@ extension JobEngine {
     // What was not let go in time may still want to write.
     try? await disk.run {}
     disk.close()
+    folder.release()
   }
 
   private func letGo(_ job: Job, within grace: Duration) async {

@@ -52,6 +52,9 @@ final class JobFolder: Sendable {
     return try JobFolder(path: "\(base)/sallyport-jobs-\(name)", isTemporary: true)
   }
 
+  /// Nothing more is written: another may use it.
+  func release() { flock(lock, LOCK_UN) }
+
   deinit {
     Glibc.close(lock)
     if isTemporary { try? FileManager.default.removeItem(atPath: path) }
