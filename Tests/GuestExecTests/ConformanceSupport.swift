@@ -252,7 +252,7 @@ final class SimulatedNode: Sendable {
   private init() async throws {
     var configuration = SimulatorConfiguration()
     configuration.timings = .impatient
-    configuration.guests = [.vm(100, name: "web1"), .container(200, name: "ct200")]
+    configuration.guests = [.vm(100, name: "web1", agent: true), .container(200, name: "ct200")]
     pve = try await PVESimulator.start(configuration)
     var cluster = ClusterConfiguration(
       name: "test", hosts: [APIHost(host: "127.0.0.1", port: pve.port)],

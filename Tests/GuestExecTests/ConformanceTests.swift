@@ -215,6 +215,27 @@ struct ConformanceTests {
     #expect(told.end == .timedOut)
   }
 
+  @Test(
+    "what it started and what doesn't heed TERM doesn't outlive its being cancelled",
+    arguments: Way.here.filter { $0.isDirect && $0.tellsSignals })
+  func wholeGroup(_ way: Way) async throws {
+    let reached = try await way.reach()
+    let mark = "4000000.\(Int.random(in: 1_000_000...9_999_999))"
+    let process = try await reached.start(
+      ExecRequest(.shell(bytes("(trap '' TERM; exec sleep \(mark)) & sleep 0.2; echo ready; wait")))
+    )
+    #expect(await process.next() == .stdout(bytes("ready\n")))
+    await process.cancel()
+    #expect(await Told.all(process).end == .cancelled)
+    var rest = "?"
+    for _ in 0..<50 where !rest.isEmpty {
+      rest = try await reached.shell(
+        "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' '\\n' | grep -x '\(mark)'"
+      ).text
+    }
+    #expect(rest == "")
+  }
+
   @Test("who doesn't heed TERM is killed", arguments: Way.here)
   func cancel(_ way: Way) async throws {
     let process = try await way.reach().start(
@@ -294,7 +315,9 @@ struct ConformanceTests {
     #expect(told.stdout == long)
   }
 
-  @Test("a terminal has the size that it was given, and takes another", arguments: Way.here)
+  @Test(
+    "a terminal has the size that it was given, and takes another",
+    arguments: Way.here)
   func terminal(_ way: Way) async throws {
     var request = ExecRequest(
       .shell(

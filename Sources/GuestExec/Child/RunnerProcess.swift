@@ -312,6 +312,9 @@ final class RunnerProcess: ExecProcess, ChildHandler {
   func child(_ child: Child, ended: Child.End) {
     let (end, timer) = state.withLock { state -> (ExecResult?, Task<Void, Never>?) in
       state.childEnd = ended
+      // What looked like the beginning of a record was none.
+      if !state.outIsReady { state.noise += state.out.rest() }
+      if !state.errIsReady { state.noise += state.err.rest() }
       guard state.phase == .sent || state.phase == .running else { return (nil, nil) }
       // A start that was refused is told by `start`.
       guard state.refused == nil else { return (nil, nil) }
@@ -374,6 +377,9 @@ final class RunnerProcess: ExecProcess, ChildHandler {
   }
 
   func signal(_ number: Int) async throws(ExecFailure) {
+    guard (1...64).contains(number) else {
+      throw ExecFailure(.unsupported, "There is no signal \(number).")
+    }
     switch await send(number) {
     case .sent, .gone: return
     case .unknown(let why):
@@ -395,13 +401,14 @@ final class RunnerProcess: ExecProcess, ChildHandler {
   private enum Sending { case sent, gone, unknown(String) }
 
   /// Sends a signal the way the command came.
-  private func send(_ number: Int) async -> Sending {
+  private func send(_ number: Int, ending: Bool = false) async -> Sending {
     // It has written before it was said where it runs, or is so slow that `start` didn't wait for that.
     await wait(.seconds(5), heedsCancellation: false) { $0.process != nil || $0.phase == .over }
-    let (process, isOver) = state.withLock { ($0.process, $0.phase == .over) }
+    let (process, isOver, kind) = state.withLock { ($0.process, $0.phase == .over, $0.kind) }
     if isOver { return .gone }
     guard let process else { return .unknown("the command has not confirmed its start.") }
-    let words = RunnerText.signalWords(number, process: process)
+    let words = RunnerText.signalWords(
+      number, process: process, ending: ending && kind == .perl)
     switch await ShortChild.run(route.program(words, terminal: nil), limit: .seconds(20)) {
     case .exited(0): return .sent
     case .exited(3): return .gone
@@ -418,7 +425,7 @@ final class RunnerProcess: ExecProcess, ChildHandler {
     }
     guard goes else { return }
     for number in [Int(SIGTERM), Int(SIGKILL)] {
-      switch await send(number) {
+      switch await send(number, ending: true) {
       case .sent: state.withLock { $0.stopTold = true }
       case .gone: break
       case .unknown(let why):

@@ -87,7 +87,9 @@ enum RunnerText {
       exec { $argv[0] } @argv;
       $bad->("x");
     }
+    my $ending;
     $SIG{$_} = sub { } for qw(HUP INT QUIT PIPE TERM TSTP TTIN TTOU);
+    $SIG{USR1} = sub { $ending = 1 };
     close $told;
     open STDIN, "<", "/dev/null" if $m eq "p";
     my $bad = "";
@@ -104,6 +106,7 @@ enum RunnerText {
     put($c, "$k:B $$ " . ($m eq "p" ? $pid : getpgrp) . " $start;") unless length $bad;
     1 while waitpid($pid, 0) == -1 && $! == 4;
     my $w = $?;
+    kill 9, -$pid if $ending && $m eq "p";
     if (length $bad) { put($c, "$k:F $bad;"); exit 1 }
     put(*STDOUT, "$k:E;") if $m eq "p";
     put($c, $w & 127 ? "$k:S " . ($w & 127) . ";" : "$k:X " . ($w >> 8) . ";");
@@ -160,15 +163,21 @@ enum RunnerText {
     """#
 
   /// Sends a signal to a command's group, if its process is still the one that was told.
-  static func signalWords(_ number: Int, process: RunnerProcessID) -> [[UInt8]] {
+  /// - Parameter ending: tells Perl's wrapper before that nothing of the group may outlive the command.
+  static func signalWords(
+    _ number: Int, process: RunnerProcessID, ending: Bool = false
+  ) -> [[UInt8]] {
     let text = #"""
       read -r z 2>/dev/null </proc/$1/stat || exit 3
       z=${z##*) } i=0
       for w in $z; do i=$((i + 1)); if [ $i = 20 ] && [ "$w" != "$3" ]; then exit 3; fi; done
+      [ -z "$4" ] || kill -USR1 "$1" 2>/dev/null
       kill -"$0" -- -"$2" 2>/dev/null || kill -"$0" "$2" 2>/dev/null || exit 3
       """#
-    return ["sh", "-c", text, "\(number)", "\(process.pid)", "\(process.group)", process.start]
-      .map { Array($0.utf8) }
+    return [
+      "sh", "-c", text, "\(number)", "\(process.pid)", "\(process.group)", process.start,
+      ending ? "e" : "",
+    ].map { Array($0.utf8) }
   }
 }
 
