@@ -181,6 +181,10 @@ import Testing
       #expect(silent.status["status"].string == "Success")
       #expect(
         bed.transport.started.withLock { $0.last?.terminal } == TerminalSize(columns: 80, rows: 24))
+      _ = try await bed.stream("exit", "0", more: "&tty=true&columns=100").seen()
+      #expect(
+        bed.transport.started.withLock { $0.last?.terminal }
+          == TerminalSize(columns: 100, rows: 24))
     }
   }
 

@@ -254,7 +254,7 @@ def test_ending_kubectl_ends_the_command(secure, kubectl, home):
 @needs_kubectl
 @pytest.mark.parametrize("pod", ["node-pve1", "lxc-200"])
 def test_a_terminal_and_its_size(secure, home, pod):
-    script = "stty size; read line; stty size; tty >/dev/null && exit 5"
+    script = "stty size; read line; stty size; test -t 1 && exit 5"
     words = command(secure, "exec", "-it", pod, "--", "sh", "-c", script)
     child = pexpect.spawn(words[0], words[1:], env=home, dimensions=(33, 101), timeout=30)
     child.expect("33 101")

@@ -119,10 +119,10 @@ extension JobOrder {
     }
     var request = ExecRequest(shell.first.map { .shell($0) } ?? .argv(words))
     request.hasInput = wanted.stdin
-    if wanted.terminal {
-      request.terminal = TerminalSize(
-        columns: try query.int("columns", 1...65535) ?? 80,
-        rows: try query.int("rows", 1...65535) ?? 24)
+    let columns = try query.int("columns", 1...65535)
+    let rows = try query.int("rows", 1...65535)
+    if wanted.terminal, columns != nil || rows != nil {
+      request.terminal = TerminalSize(columns: columns ?? 80, rows: rows ?? 24)
     }
     for variable in query.all("env") {
       let parts = variable.split(

@@ -28,8 +28,8 @@ final class CommandStream: WebSocketHandler {
 
   /// Times, which tests shorten.
   struct Timings: Sendable {
-    /// A terminal's first size is waited for this long: kubectl sends it right after the start.
-    var firstSize = Duration.milliseconds(300)
+    /// A terminal's first size is waited for this long, where the order has none: kubectl sends it right after the start.
+    var firstSize = Duration.seconds(1)
     /// Between pings of ours.
     var ping = Duration.seconds(25)
     /// A client from which nothing came for so long, while it could have answered, is gone.
@@ -82,7 +82,7 @@ final class CommandStream: WebSocketHandler {
     heard = loop.now
     let handle = OnLoop(self, loop: loop)
     input = CommandStreamInput { handle.execute { $0.adjustReading(full: false) } }
-    if case .order = work, wanted.terminal {
+    if case .order(let order) = work, wanted.terminal, order.request.terminal == nil {
       state = .sizing
       timer = loop.schedule(after: timings.firstSize) { [self] in begin() }
     } else {

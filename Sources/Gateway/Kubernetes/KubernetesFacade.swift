@@ -200,7 +200,6 @@ extension ControlPlane {
     }
     var request = ExecRequest(.argv(words))
     request.hasInput = wanted.stdin
-    if wanted.terminal { request.terminal = TerminalSize(columns: 80, rows: 24) }
     request.outputLimit = jobs.configuration.outputLimit
     try JobOrder.check(request)
     var order = JobOrder(target: target, cluster: cluster, request: request)
