@@ -181,6 +181,21 @@ extension NodeTests {
       }
     }
 
+    @Test("PVE 7 joins repeated keys with NUL bytes and loses empty arguments at the end")
+    func sevenLosesEmpty() async throws {
+      _ = try await withAgent(.builtIn, { $0.era = .v7_4 }) { pve in
+        let form =
+          "command=/usr/bin/printf&command=%25s%7C&command=&command=a%20b&command=&command="
+        let answer = try await pve.raw(
+          "POST /api2/json/nodes/pve1/qemu/100/agent/exec HTTP/1.1\r\nHost: x\r\n"
+            + TestCredential.token(pve).lines
+            + "Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n"
+            + "Content-Length: \(form.utf8.count)\r\n\r\n" + form)
+        let pid = try #require(answer.data["pid"]?.number)
+        #expect(try await pve.status(pid)["out-data"] == "|a b|")
+      }
+    }
+
     @Test(
       "a program that doesn't exist is a 596 without a body; switched off, a 500 that says why",
       arguments: agentBackEnds)

@@ -39,22 +39,32 @@ final class AgentFactsCache: Sendable {
     self.maximumAge = maximumAge
   }
 
-  func forget(_ place: Place) {
-    guard let vmid = place.vmid?.value else { return }
-    entries.withLock { $0[vmid] = nil }
+  /// - Returns: whether something was known.
+  @discardableResult
+  func forget(_ place: Place) -> Bool {
+    guard let vmid = place.vmid?.value else { return false }
+    return entries.withLock { $0.removeValue(forKey: vmid) != nil }
   }
 
   /// What is known, or found out now: three calls at a time, and none that changes anything.
+  /// - Parameter alive: the agent is pinged where what is known is older than ten seconds.
   /// - Throws: why the agent can't be asked.
-  func facts(_ place: Place) async throws(PVEError) -> AgentFacts {
+  func facts(_ place: Place, alive: Bool = false) async throws(PVEError) -> AgentFacts {
     let vmid = place.vmid?.value ?? 0
-    let known = entries.withLock { entries -> AgentFacts? in
-      guard let entry = entries[vmid], ContinuousClock.now - entry.at < maximumAge else {
-        return nil
-      }
-      return entry.facts
+    let known = entries.withLock { entries in
+      entries[vmid].flatMap { ContinuousClock.now - $0.at < maximumAge ? $0 : nil }
     }
-    if let known { return known }
+    if let known {
+      if alive, ContinuousClock.now - known.at > .seconds(10) {
+        do throws(PVEError) {
+          try await client.agentPing(place)
+        } catch {
+          forget(place)
+          throw error
+        }
+      }
+      return known.facts
+    }
     let version = try? await client.version()
     async let info = outcome { [client] () async throws(PVEError) in
       try await client.agentInfo(place)

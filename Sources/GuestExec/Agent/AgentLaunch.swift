@@ -1,6 +1,7 @@
-/// The shell text that becomes a command: directory, environment and user are set, and the last line is an `exec`.
+/// The shell text that becomes a command: directory, environment and user are set, and the last line
+/// calls `launch`.
 ///
-/// It calls `refuse TEXT` where the command can't be run; who uses the text defines that function. All ASCII.
+/// It calls `refuse TEXT` where the command can't be run; who uses the text defines both functions. All ASCII.
 struct AgentLaunch {
   var request: ExecRequest
 
@@ -35,41 +36,41 @@ struct AgentLaunch {
     let (setup, all) = ASCIIWords.expressions(words + normal.map(\.value) + directory)
     var text = setup
     if directory.count == 1, let folder = all.last {
-      text +=
-        "cd \(folder) 2>/dev/null || refuse 'the directory is not there, or may not be entered'\n"
+      text += "cd \(folder) 2>/dev/null || refuse 'its directory is not there'\n"
     }
-    if let user = request.user { text += become(user) }
+    if let user = request.user { text += identity(user) }
     for (variable, value) in zip(normal, all[words.count...]) {
       let name = String(decoding: variable.name, as: UTF8.self)
       text += "export \(name)=\(value)\n"
     }
     text += "set -- \(all[..<words.count].joined(separator: " "))\n"
-    text += request.user == nil ? "exec \"$@\"\n" : "run_as \"$@\"\n"
-    return text
+    if let user = request.user { text += become(user) }
+    return text + "launch \"$@\"\n"
   }
 
-  /// Defines `run_as`. The user's name is letters, digits, '-', '_' and '.': ``ExecRequest/check()``.
-  private func become(_ user: String) -> String {
-    // setpriv becomes the command; runuser and su stay and pass signals on.
+  /// Finds the user; its name is letters, digits, '-', '_' and '.': ``ExecRequest/check()``.
+  private func identity(_ user: String) -> String {
     """
     sallyport_u=$(id -u \(user) 2>/dev/null) || refuse "there is no user '\(user)'"
     sallyport_g=$(id -g \(user))
-    if [ "$sallyport_u" != "$(id -u)" ]; then
-      export HOME=~\(user) USER=\(user) LOGNAME=\(user)
-      if setpriv --reuid="$sallyport_u" --regid="$sallyport_g" --init-groups true 2>/dev/null; then
-        run_as() { exec setpriv --reuid="$sallyport_u" --regid="$sallyport_g" --init-groups "$@"; }
-      elif runuser -u \(user) -- true 2>/dev/null; then
-        run_as() { exec runuser -u \(user) -- "$@"; }
-      elif command -v su >/dev/null 2>&1; then
-        run_as() {
-          export POSIXLY_CORRECT=1
-          exec su -s /bin/sh -c 'unset POSIXLY_CORRECT; exec "$@"' \(user) sh "$@"
-        }
-      else
-        refuse "the guest has no setpriv, runuser or su"
-      fi
+    if [ "$sallyport_u" != "$(id -u)" ]; then export HOME=~\(user) USER=\(user) LOGNAME=\(user); fi
+
+    """
+  }
+
+  /// Puts what changes the user before the command. setpriv becomes the command; runuser and su stay and pass signals
+  /// on.
+  private func become(_ user: String) -> String {
+    """
+    if [ "$sallyport_u" = "$(id -u)" ]; then :
+    elif setpriv --reuid="$sallyport_u" --regid="$sallyport_g" --init-groups true 2>/dev/null; then
+      set -- setpriv --reuid="$sallyport_u" --regid="$sallyport_g" --init-groups "$@"
+    elif runuser -u \(user) -- true 2>/dev/null; then
+      set -- runuser -u \(user) -- "$@"
+    elif command -v su >/dev/null 2>&1; then
+      set -- env POSIXLY_CORRECT=1 su -s /bin/sh -c 'unset POSIXLY_CORRECT; exec "$@"' \(user) sh "$@"
     else
-      run_as() { exec "$@"; }
+      refuse "the guest has no setpriv, runuser or su"
     fi
 
     """

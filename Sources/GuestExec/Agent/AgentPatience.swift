@@ -13,14 +13,15 @@ struct AgentPatience {
   /// The agent answered.
   mutating func isOver() { since = nil }
 
+  /// - Parameter hasFiles: whether the command's state is in the guest's files, and not in the agent's memory.
   /// - Returns: why the command is lost, or nil to ask again.
   mutating func meets(
-    _ error: PVEError, link: AgentLink, events: EventQueue
+    _ error: PVEError, link: AgentLink, events: EventQueue, hasFiles: Bool = false
   ) async -> String? {
     let began = since ?? .now
     since = began
     switch AgentTrouble(error) {
-    case .unknownPID:
+    case .unknownPID where !hasFiles:
       return lostAnAnswer
         ? "It has ended, but the answer that told how was lost on its way, and the agent gives it once only."
         : "The guest's agent doesn't know the command any more: the agent or the guest was restarted."

@@ -46,7 +46,8 @@ struct AgentPlainCommand {
     try launch.check()
     return [
       "/bin/sh", "-c",
-      "refuse() { echo \"sallyport: not run: $1\" >&2; exit 127; }\n" + launch.text,
+      "refuse() { echo \"sallyport: not run: $1\" >&2; exit 127; }\nlaunch() { exec \"$@\"; }\n"
+        + launch.text,
     ]
   }
 

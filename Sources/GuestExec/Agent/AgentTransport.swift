@@ -37,8 +37,12 @@ public struct AgentTransport: ExecTransport {
   public func assess(_ request: ExecRequest, on place: Place) async -> TransportVerdict {
     guard place.isVirtualMachine else { return .impossible(Self.noAgent) }
     do throws(PVEError) {
-      let facts = try await facts.facts(place)
-      if let failure = refusal(facts, place) { return .impossible(failure) }
+      let facts = try await self.facts.facts(place, alive: true)
+      if let failure = refusal(facts, place) {
+        // It may be remedied before the next time.
+        self.facts.forget(place)
+        return .impossible(failure)
+      }
       do throws(ExecFailure) {
         try checkMode(request, facts)
       } catch {
@@ -96,20 +100,32 @@ public struct AgentTransport: ExecTransport {
   ) async throws(ExecFailure) -> any ExecProcess {
     guard place.isVirtualMachine else { throw Self.noAgent }
     try request.check()
-    let facts = try await factsAfterBoot(place)
+    guard !Task.isCancelled else {
+      throw ExecFailure(.cancelled, "It was cancelled before the command was sent.")
+    }
+    do throws(ExecFailure) {
+      return try await start(request, on: place, try await factsAfterBoot(place))
+    } catch {
+      // What was known of the guest is from before it was restarted: then it is booting, and nothing was run.
+      guard error.kind == .agentNotRunning, facts.forget(place) else { throw error }
+      return try await start(request, on: place, try await factsAfterBoot(place))
+    }
+  }
+
+  private func start(
+    _ request: ExecRequest, on place: Place, _ facts: AgentFacts
+  ) async throws(ExecFailure) -> any ExecProcess {
     if let failure = refusal(facts, place) {
-      // It may have been remedied since.
       self.facts.forget(place)
       throw failure
     }
     try checkMode(request, facts)
     let link = link(place)
-    guard !usesPlain(facts) else {
-      let command = try AgentPlainCommand(
-        request, isWindows: facts.isWindows, version: facts.version)
-      return try await AgentPlainProcess.start(request, command: command, link: link, facts: facts)
+    guard usesPlain(facts) else {
+      return try await AgentStreamProcess.start(request, link: link, facts: facts)
     }
-    let command = try AgentPlainCommand(request, isWindows: false, version: facts.version)
+    let command = try AgentPlainCommand(
+      request, isWindows: facts.isWindows, version: facts.version)
     return try await AgentPlainProcess.start(request, command: command, link: link, facts: facts)
   }
 
@@ -153,6 +169,9 @@ public struct AgentTransport: ExecTransport {
     if handle.notes["mode"] == "plain", let pid = handle.notes["pid"].flatMap({ Int($0) }) {
       return AgentPlainProcess.attach(
         pid: pid, isWindows: handle.notes["windows"] == "1", link: link, from: kept)
+    }
+    if handle.notes["mode"] == "streaming", let runner = AgentRunner(handle.notes) {
+      return AgentStreamProcess.attach(handle, runner: runner, link: link, from: kept)
     }
     return LostProcess("What was noted of the command can't be read.")
   }

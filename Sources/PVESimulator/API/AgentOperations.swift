@@ -107,13 +107,16 @@ extension PVENode {
     }
   }
 
-  /// An array; in PVE 7 a list in a text, split at NUL bytes, or else at spaces, commas and semicolons.
+  /// An array; in PVE 7 a list in a text, split at NUL bytes, or else at spaces, commas and semicolons. Perl's split
+  /// drops empty fields at the end.
   private func agentWords(_ value: ParameterValue?) -> [String] {
     switch value {
     case .list(let items): return items.compactMap(\.text)
     case .text(let text) where era.agentCommandIsArray: return [text]
     case .text(let text) where text.utf8.contains(0):
-      return text.split(separator: "\0", omittingEmptySubsequences: false).map(String.init)
+      var words = text.split(separator: "\0", omittingEmptySubsequences: false)
+      while words.last?.isEmpty == true { words.removeLast() }
+      return words.map(String.init)
     case .text(let text):
       return text.split { " \t\n,;".contains($0) }.map(String.init)
     default: return []

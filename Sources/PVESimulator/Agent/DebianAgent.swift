@@ -115,3 +115,29 @@ final class RefusingAgent: GuestAgent {
   func giveUp() {}
   func stop() {}
 }
+
+/// Tells what another agent can do, with `guest-exec` switched off in the guest.
+final class ExecDisabledInfo: GuestAgent {
+  private let agent: any GuestAgent
+  init(_ agent: any GuestAgent) { self.agent = agent }
+
+  func execute(_ command: String, _ arguments: JSON?, _ done: @escaping (AgentAnswer) -> Void) {
+    agent.execute(command, arguments) { answer in
+      guard case .value(.object(var members)) = answer,
+        let i = members.firstIndex(where: { $0.key == "supported_commands" }),
+        case .array(let rows) = members[i].value
+      else { return done(answer) }
+      members[i].value = .array(
+        rows.map { row in
+          guard let name = row["name"]?.string, name.hasPrefix("guest-exec"),
+            case .object(var row) = row, let k = row.firstIndex(where: { $0.key == "enabled" })
+          else { return row }
+          row[k].value = .bool(false)
+          return .object(row)
+        })
+      done(.value(.object(members)))
+    }
+  }
+  func giveUp() { agent.giveUp() }
+  func stop() {}
+}

@@ -124,8 +124,10 @@ final class GuestInsides {
       if command == "guest-exec" || command == "guest-exec-status" { return refusing }
     }
     if let debian = agent as? DebianAgent, !debian.isAlive { agent = nil }
-    if let agent { return agent }
-    agent = makeAgent()
+    if agent == nil { agent = makeAgent() }
+    if command == "guest-info", guest.node.behaviour.agents[vmid] == .execDisabled {
+      return agent.map { ExecDisabledInfo($0) }
+    }
     return agent
   }
 

@@ -166,6 +166,11 @@ package struct JSONParser {
           at = resume
         }
       }
+      // A guest's binary output is full of these, six bytes for one.
+      if code < 0x80 {
+        out.append(UInt8(truncatingIfNeeded: code))
+        return
+      }
       // Half of a surrogate pair is no character.
       let scalar = Unicode.Scalar(code) ?? "\u{FFFD}"
       out.append(contentsOf: Array(String(Character(scalar)).utf8))
