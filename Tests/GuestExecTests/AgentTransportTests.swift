@@ -88,11 +88,12 @@ struct AgentTransportTests {
       ] {
         var request = ExecRequest(["touch", "/tmp/sallyport-was-run"])
         change(&request)
-        guard case .lost(let why) = try await bed.streaming.run(request).end else {
+        do throws(ExecFailure) {
+          _ = try await bed.streaming.start(request)
           Issue.record("it was run")
-          continue
+        } catch {
+          #expect(error.kind == .startFailed && error.sentence.contains(words))
         }
-        #expect(why.contains("It was not run") && why.contains(words))
       }
       #expect(try await bed.leftovers() == "")
     }
@@ -266,6 +267,43 @@ struct AgentTransportTests {
         ExecRequest(.argv([[UInt8]("/usr/bin/printf"), [UInt8]("%s"), word])))
       let isSame = ran.stdout == word
       #expect(isSame && ran.end == .exited(0), "\(ran.stdout.count) \(ran.err.prefix(200))")
+      #expect(try await bed.leftovers() == "")
+    }
+  }
+
+  @Test(
+    "the guest's shell may be dash, bash or busybox's",
+    arguments: [["dash"], ["bash", "--posix"], ["bash"], ["busybox", "sh"]])
+  func shells(_ shell: [String]) async throws {
+    _ = try await AgentBed.with { bed in
+      guard try await bed.plain.run(["/bin/sh", "-c", "command -v \(shell[0])"]).end == .exited(0)
+      else { return }
+      for (text, how) in [
+        ("echo out; echo err >&2; exit 3", "exit 3"), ("kill -9 $$", "signal 9"),
+        ("kill -15 $$", "signal 15"), ("exit 143", "exit 143"),
+        ("head -c 9000000 /dev/zero | cksum; echo out; echo err >&2", "exit 0"),
+      ] {
+        let runner = AgentRunner()
+        let script = runner.text(.sh(text), options: bed.options)
+        let ran = try await bed.plain.run(
+          ExecRequest(shell + ["-s"]), input: [UInt8](script))
+        let lines = ran.out.split(separator: "\n")
+        #expect(ran.end == .exited(0))
+        #expect(lines.first?.hasPrefix("sallyport /") == true, "\(ran.out) \(ran.err)")
+        #expect(lines.first?.hasSuffix(" 1 - \(how)") == true, "\(ran.out)")
+        #expect(ran.out.hasSuffix(runner.mark) && ran.err.hasSuffix(runner.mark))
+        let start = String(AgentScripts.base)
+        let look = try await bed.plain.run(
+          ExecRequest(
+            shell + ["-c", AgentScripts.poll, "sh", runner.name, start, start, start, start, "2"]))
+        let (poll, rest) = try #require(AgentPoll.read(look.stdout), "\(look.out) \(look.err)")
+        #expect(poll.state == .ended(why: "-", how: how) && poll.isAtEnd && rest.count == 2)
+        let over = try await bed.plain.run(
+          ExecRequest(shell + ["-c", AgentScripts.kill, "sh", runner.name, "15", "cancel", "1"]))
+        #expect(over.out == "over\n" && over.err == "")
+        try await bed.client.agentFileWrite(
+          bed.place, file: poll.folder + "/x", bytes: [120])
+      }
       #expect(try await bed.leftovers() == "")
     }
   }

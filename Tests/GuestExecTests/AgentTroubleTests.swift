@@ -13,7 +13,7 @@ struct AgentTroubleTests {
     _ bed: AgentBed, _ argv: [String] = ["/bin/true"], vmid: Int = 100
   ) async throws -> ExecFailure {
     let id = try #require(VMID(vmid))
-    let place = Place(node: bed.place.node, kind: .qemu(id))
+    let place = Place(node: .one, kind: .qemu(id))
     let verdict = await bed.transport.assess(ExecRequest(argv), on: place)
     do throws(ExecFailure) {
       _ = try await bed.transport.start(ExecRequest(argv), on: place)

@@ -96,6 +96,8 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case shell
   /// The same, and the simulated node's `pct exec` into a container.
   case shellContainer
+  /// A virtual machine's guest agent.
+  case agent
 
   var testDescription: String { rawValue }
 
@@ -133,6 +135,10 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
       Reached(transport: try await SimulatedNode.shared().shell, place: .node)
     case .shellContainer:
       Reached(transport: try await SimulatedNode.shared().shell, place: .container(200))
+    case .agent:
+      Reached(
+        transport: AgentTransport(client: try await SimulatedNode.shared().client),
+        place: .machine(100))
     }
   }
 }

@@ -36,7 +36,8 @@ struct AgentLaunch {
     let (setup, all) = ASCIIWords.expressions(words + normal.map(\.value) + directory)
     var text = setup
     if directory.count == 1, let folder = all.last {
-      text += "cd \(folder) 2>/dev/null || refuse 'its directory is not there'\n"
+      text +=
+        "cd \(folder) 2>/dev/null || refuse 'directory The directory is not there, or may not be entered'\n"
     }
     if let user = request.user { text += identity(user) }
     for (variable, value) in zip(normal, all[words.count...]) {
@@ -51,7 +52,7 @@ struct AgentLaunch {
   /// Finds the user; its name is letters, digits, '-', '_' and '.': ``ExecRequest/check()``.
   private func identity(_ user: String) -> String {
     """
-    sallyport_u=$(id -u \(user) 2>/dev/null) || refuse "there is no user '\(user)'"
+    sallyport_u=$(id -u \(user) 2>/dev/null) || refuse "user The guest has no user '\(user)'"
     sallyport_g=$(id -g \(user))
     if [ "$sallyport_u" != "$(id -u)" ]; then export HOME=~\(user) USER=\(user) LOGNAME=\(user); fi
 
@@ -70,7 +71,7 @@ struct AgentLaunch {
     elif command -v su >/dev/null 2>&1; then
       set -- env POSIXLY_CORRECT=1 su -s /bin/sh -c 'unset POSIXLY_CORRECT; exec "$@"' \(user) sh "$@"
     else
-      refuse "the guest has no setpriv, runuser or su"
+      refuse "user The guest has no setpriv, runuser or su"
     fi
 
     """

@@ -46,7 +46,7 @@ struct AgentPlainCommand {
     try launch.check()
     return [
       "/bin/sh", "-c",
-      "refuse() { echo \"sallyport: not run: $1\" >&2; exit 127; }\nlaunch() { exec \"$@\"; }\n"
+      "refuse() { echo \"sallyport: not run: ${1#* }\" >&2; exit 127; }\nlaunch() { exec \"$@\"; }\n"
         + launch.text,
     ]
   }

@@ -61,10 +61,11 @@ struct AgentRunner: Sendable {
     let end = "SALLYPORT_\(mark.dropFirst(14).dropLast())"
     let give = user.map { "chown \($0) \"$(cat \"$d/y\")\" 2>/dev/null\n" } ?? ""
     return """
-      command -v script >/dev/null 2>&1 || refuse "the guest has no program 'script', which makes terminals"
+      command -v script >/dev/null 2>&1 || refuse "terminal The guest has no program 'script', which makes terminals"
       echo "d='$d' mask=$mask" >"$d/t"
       cat >>"$d/t" <<'\(end)'
-      refuse() { echo "$1" >"$d/r"; exit 125; }
+      sallyport_d=$d
+      refuse() { echo "$1" >"$sallyport_d/r"; exit 125; }
       launch() { exec "$@"; }
       exec 9>&2 2>"$d/m"
       trap : HUP INT QUIT TERM
@@ -74,7 +75,7 @@ struct AgentRunner: Sendable {
       (
       umask "$mask"
       cd /
-      export TERM="${TERM:-xterm-256color}"
+      export TERM=xterm-256color
       \(launch)) 2>&9 9>&-
       echo $? >"$d/k"
       \(end)
@@ -208,14 +209,28 @@ extension AgentPoll.State {
     }
   }
 
+  /// Why the guest did not run it, where that is what it says: `no FIELD TEXT`.
+  static func refusal(_ how: String) -> ExecFailure? {
+    let words = how.split(separator: " ", maxSplits: 2)
+    guard words.count == 3, words[0] == "no" else { return nil }
+    let remedy =
+      switch words[1] {
+      case "user": "Give a user that the guest has."
+      case "directory": "Give a directory that is in the guest."
+      default: "Install it (package util-linux or bsdutils), or run the command without a terminal."
+      }
+    return ExecFailure(
+      words[1] == "terminal" ? .unsupported : .startFailed, "\(words[2].prefix(200)).",
+      remedy: remedy, field: String(words[1]))
+  }
+
   /// The end that an ended command's state is.
   static func end(why: String, how: String) -> ExecEnd {
     let words = how.split(separator: " ", maxSplits: 1)
     let number = words.count == 2 ? Int(words[1]) : nil
     switch (words.first, number) {
     case ("no", _):
-      return .lost(
-        "It was not run: " + String(how.dropFirst(3)).prefix(200) + ".")
+      return .lost("It was not run. \(refusal(how)?.sentence ?? "")")
     case _ where why == "limit": return .timedOut
     case _ where why == "cancel": return .cancelled
     case ("exit", let code?): return .exited(code)

@@ -88,6 +88,7 @@ enum AgentScripts {
         if mkdir "$b/$name" 2>/dev/null; then d=$b/$name; break; fi
       done
       if [ -z "$d" ]; then echo nofolder; exit; fi
+      sallyport_d=$d
       boot=-
       read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id
       echo "$$ $boot" >"$d/h"
@@ -140,11 +141,11 @@ enum AgentScripts {
     }
     launch() {
       if command -v setsid >/dev/null 2>&1; then
-        exec setsid /bin/sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$d/p" "$@"
+        exec setsid /bin/sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$sallyport_d/p" "$@"
       fi
-      exec /bin/sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$d/p" "$@"
+      exec /bin/sh -c 'echo $$ >"$1"; shift; exec "$@"' sh "$sallyport_d/p" "$@"
     }
-    refuse() { echo "$1" >"$d/r"; exit 125; }
+    refuse() { echo "$1" >"$sallyport_d/r"; exit 125; }
 
     """#
 

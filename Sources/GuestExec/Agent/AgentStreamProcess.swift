@@ -103,8 +103,30 @@ final class AgentStreamProcess: ExecProcess {
     if let pid { notes["pid"] = String(pid) }
     let process = AgentStreamProcess(
       link: link, runner: runner, notes: notes, timeLimit: request.timeLimit, from: ExecPosition())
-    process.drive(pid: pid, doubt: doubt)
+    var early: AgentExecStatus?
+    if let pid, request.user != nil || request.directory != nil || request.terminal != nil {
+      early = try await process.lookForRefusal(pid)
+    }
+    process.drive(pid: early == nil ? pid : nil, doubt: doubt, early: early)
     return process
+  }
+
+  /// What the guest may not have is seen within its first moments: a command that was not run is no command.
+  private func lookForRefusal(_ pid: Int) async throws(ExecFailure) -> AgentExecStatus? {
+    var pace = AgentPace()
+    for _ in 0..<4 {
+      _ = try? await Task.sleep(for: max(.milliseconds(12), pace.next()))
+      guard let status = try? await link.status(pid) else { return nil }
+      guard status.exited else { continue }
+      let line = String(decoding: status.stdout.prefix { $0 != 10 }, as: UTF8.self)
+      let words = line.split(separator: " ", maxSplits: 4)
+      guard words.count == 5, let failure = AgentPoll.State.refusal(String(words[4])) else {
+        return status
+      }
+      clean(folder: String(words[1]), runner: nil)
+      throw failure
+    }
+    return nil
   }
 
   /// Takes a command up again.
@@ -146,10 +168,13 @@ final class AgentStreamProcess: ExecProcess {
     }
   }
 
-  private func drive(pid: Int?, doubt: String?, isTakenUp: Bool = false) {
+  private func drive(
+    pid: Int?, doubt: String?, early: AgentExecStatus? = nil, isTakenUp: Bool = false
+  ) {
     state.withLock {
       $0.driver = Task {
-        await self.follow(pid: pid, doubt: doubt, isTakenUp: isTakenUp)
+        let isAll = if let early { await self.takeWhole(early) } else { false }
+        if !isAll { await self.follow(pid: pid, doubt: doubt, isTakenUp: isTakenUp) }
         self.input.withLock { $0 }?.end()
       }
     }
