@@ -22,6 +22,7 @@ public struct ConsoleExecOptions: Sendable {
 /// It needs a shell that is logged in (`cmode: shell`, or somebody's session) or a login of its own. Any credential with
 /// `VM.Console` opens it. When the connection ends, the runner ends the command after a minute and a half.
 public final class ConsoleTransport: ExecTransport {
+  /// Its name.
   public let name = TransportName.console
   private let client: ProxmoxClient
   private let options: ConsoleExecOptions
@@ -39,6 +40,7 @@ public final class ConsoleTransport: ExecTransport {
     turns = ConsoleQueue(wait: options.shell.sessionWait)
   }
 
+  /// Whether it would do; opens nothing.
   public func assess(_ request: ExecRequest, on place: Place) async -> TransportVerdict {
     do throws(ExecFailure) {
       _ = try await container(place)
@@ -49,6 +51,7 @@ public final class ConsoleTransport: ExecTransport {
     }
   }
 
+  /// Sends the command, once.
   public func start(
     _ request: ExecRequest, on place: Place
   ) async throws(ExecFailure) -> any ExecProcess {
@@ -84,6 +87,7 @@ public final class ConsoleTransport: ExecTransport {
     }
   }
 
+  /// Nothing: see the type.
   public func attach(_ handle: ExecHandle, from kept: ExecPosition) async -> any ExecProcess {
     LostProcess("A command on a console ends with its connection, and can't be taken up again.")
   }

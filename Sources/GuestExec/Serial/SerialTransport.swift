@@ -9,6 +9,7 @@ import ProxmoxClient
 /// the port shows. There is no end but the caller's: ``ExecEnd/cancelled`` when we leave, ``ExecEnd/lost(_:)`` when the
 /// terminal's connection ends by itself.
 public final class SerialTransport: ExecTransport {
+  /// Its name.
   public let name = TransportName.serial
   private let client: ProxmoxClient
   private let dialer: TerminalDialer
@@ -19,6 +20,7 @@ public final class SerialTransport: ExecTransport {
     dialer = TerminalDialer(client: client, loops: loops)
   }
 
+  /// Whether it would do; opens nothing.
   public func assess(_ request: ExecRequest, on place: Place) async -> TransportVerdict {
     do throws(ExecFailure) {
       try await check(request, place)
@@ -28,6 +30,7 @@ public final class SerialTransport: ExecTransport {
     }
   }
 
+  /// Sends the command, once.
   public func start(
     _ request: ExecRequest, on place: Place
   ) async throws(ExecFailure) -> any ExecProcess {
@@ -38,6 +41,7 @@ public final class SerialTransport: ExecTransport {
     return SerialProcess(line, typing: Self.typed(request), outputLimit: request.outputLimit)
   }
 
+  /// Nothing: see the type.
   public func attach(_ handle: ExecHandle, from kept: ExecPosition) async -> any ExecProcess {
     LostProcess("A serial terminal keeps nothing to take up again.")
   }

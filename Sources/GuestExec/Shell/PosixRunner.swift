@@ -53,10 +53,10 @@ enum PosixRunner {
     f i $t
     done
     }
-    # The command, in a session of its own where that can be had.
+    # The command, in a session of its own where that can be had. What the shell has to say of its end is nobody's.
     r() {
-    $S sh -c 'echo $$ >&6; exec 6>&-; exec "$@"' sh "$@" 3>&- 4>&- 5>&- 7>&- 8>&- 9>&-
-    echo $? >&9
+    ( $S sh -c 'echo $$ >&6; exec 2>&5 5>&- 6>&-; exec "$@"' sh "$@" 3>&- 4>&- 7>&- 8>&- 9>&-
+    echo $? >&9 ) 5>&2 2>/dev/null
     echo z >&7
     }
     g() {

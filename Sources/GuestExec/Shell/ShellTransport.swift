@@ -9,6 +9,7 @@ import ProxmoxClient
 /// kept until the end has arrived, since PVE 9 loses what a terminal wrote last. When the connection ends, the command
 /// is ended with it: nothing goes on without its caller, and nothing is left on the node.
 public final class ShellTransport: ExecTransport {
+  /// Its name.
   public let name = TransportName.shell
   private let client: ProxmoxClient
   private let options: ShellOptions
@@ -26,6 +27,7 @@ public final class ShellTransport: ExecTransport {
     slots = SessionSlots(maximum: options.maximumPerNode, wait: options.sessionWait)
   }
 
+  /// Whether it would do; opens nothing.
   public func assess(_ request: ExecRequest, on place: Place) async -> TransportVerdict {
     do throws(ExecFailure) {
       try await check(place)
@@ -38,6 +40,7 @@ public final class ShellTransport: ExecTransport {
     return .possible("A shell of node \(place.node) opens to root@pam.")
   }
 
+  /// Sends the command, once.
   public func start(
     _ request: ExecRequest, on place: Place
   ) async throws(ExecFailure) -> any ExecProcess {
@@ -66,6 +69,7 @@ public final class ShellTransport: ExecTransport {
     }
   }
 
+  /// Nothing: see the type.
   public func attach(_ handle: ExecHandle, from kept: ExecPosition) async -> any ExecProcess {
     LostProcess(
       "A command in a node's shell ends with its connection, and can't be taken up again.")
