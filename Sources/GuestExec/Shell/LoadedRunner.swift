@@ -62,6 +62,7 @@ struct LoadedRunner: Sendable {
   func program(magic: [UInt8], options: ShellOptions) -> (script: [UInt8], rest: [UInt8]) {
     let linger = max(0, options.linger.milliseconds)
     let grace = max(100, options.killGrace.milliseconds)
+    let alone = plan.manner == .keep ? 90 : 0
     switch kind {
     case .perl:
       let program = PerlRunner.program
@@ -69,14 +70,14 @@ struct LoadedRunner: Sendable {
       let words =
         "\(program.count) \(String(decoding: Hexadecimal.encode(magic), as: UTF8.self)) "
         + "\(PerlRunner.window) \(linger) \(grace) \(plan.isTransparent ? 0 : 1) "
-        + "\(plan.manner == .keep ? 90 : 0)"
+        + "\(alone)"
       return (Array("PERL5OPT= \(exec)perl -C0 -e '\(PerlRunner.loader)' \(words)".utf8), program)
     case .posix:
       let octal = magic.map { byte in
         let digits = String(byte, radix: 8)
         return "\\" + String(repeating: "0", count: 3 - digits.count) + digits
       }.joined()
-      return (PosixRunner.script(magic: octal, graceMilliseconds: Int(grace)), [])
+      return (PosixRunner.script(magic: octal, graceMilliseconds: Int(grace), alone: alone), [])
     }
   }
 

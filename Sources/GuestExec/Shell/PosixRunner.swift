@@ -13,13 +13,17 @@ enum PosixRunner {
   static let inputPiece = 24 << 10
 
   /// The script.
-  /// - Parameter magic: as `printf` takes it, in octal.
-  static func script(magic: String, graceMilliseconds: Int) -> [UInt8] {
+  /// - Parameters:
+  ///   - magic: as `printf` takes it, in octal.
+  ///   - graceMilliseconds: between TERM and KILL.
+  ///   - alone: after how many seconds without a word the caller is taken for gone; 0 for never.
+  static func script(magic: String, graceMilliseconds: Int, alone: Int) -> [UInt8] {
     var out: [UInt8] = []
     for line in source.split(separator: "\n") {
       let bare = line.drop { $0 == " " }
       if bare.isEmpty || bare.hasPrefix("#") { continue }
       let text = bare.replacing("@MAGIC@", with: magic).replacing("@WINDOW@", with: "\(window)")
+        .replacing("@ALONE@", with: "\(alone)")
         .replacing("@GRACE@", with: "\(max(1, (graceMilliseconds + 999) / 1000))")
       out += Array(text.utf8) + [10]
     }
@@ -65,7 +69,7 @@ enum PosixRunner {
     }
     u() { v=$(printf %s "$1" | base64 -d; echo .); v=${v%.}; }
     k() { [ -z "$P" ] || kill -$1 -$P 2>/dev/null || kill -$1 $P 2>/dev/null; }
-    x() { trap '' HUP; k HUP; k TERM; [ -z "$P" ] || { sleep 1; k KILL; }; [ -z "$w" ] || kill $w 2>/dev/null; }
+    x() { trap '' HUP; k HUP; k TERM; [ -z "$P" ] || { sleep 1; k KILL; }; [ -z "$J" ] || kill -9 -$J $J 2>/dev/null; [ -z "$w" ] || kill -TERM -$w 2>/dev/null; }
     d=$(mktemp -d) && mkfifo -m 600 $d/4 $d/5 $d/6 $d/7
     exec 3>&1 4<>$d/4 5<>$d/5 6<>$d/6 7<>$d/7
     rm -rf "$d"
@@ -73,7 +77,7 @@ enum PosixRunner {
     n=0
     while [ $n -lt @WINDOW@ ]; do echo >&5; n=$((n+1)); done
     S=$(command -v setsid)
-    I= P= T= w= A=0
+    I= P= J= T= w= A=0
     trap 'x; exit 0' HUP TERM
     trap : INT QUIT
     set --
@@ -94,7 +98,11 @@ enum PosixRunner {
     stty raw -echo -iexten
     f x "exit $n 0 0 "
     else
+    # Without job control a shell's background has INT and QUIT ignored for good.
+    set -m
     g "$@" &
+    J=$!
+    set +m
     read -r P <&6
     f s $P
     fi;;
@@ -108,7 +116,14 @@ enum PosixRunner {
     S*) u "$v"; k ${v% *};;
     K*) k TERM; k CONT; (sleep @GRACE@; k KILL) & ;;
     # A console keeps its shell when the caller goes: who isn't heard of for long is gone.
-    N*) [ -z "$w" ] || kill $w 2>/dev/null; (sleep 90; kill -HUP $$) & w=$!;;
+    N*)
+    if [ @ALONE@ != 0 ]; then
+    [ -z "$w" ] || kill -TERM -$w 2>/dev/null
+    set -m
+    (sleep @ALONE@; kill -HUP $$) &
+    w=$!
+    set +m
+    fi;;
     Q*) break;;
     b*) f b "$v";;
     esac

@@ -26,13 +26,16 @@ struct RunnerOrder: Sendable {
 
   /// The same for a runner that knows arguments and plain variables only.
   var simplified: RunnerOrder {
-    var request = ExecRequest(.argv(argv), environment: environment)
+    let isPlain = { (variable: ExecRequest.Variable) in
+      ShellQuoting.isVariableName(variable.name)
+    }
+    var request = ExecRequest(.argv(argv), environment: environment.filter { !isPlain($0) })
     request.directory = directory
     request.user = user
     let wrapped = WrappedCommand(request)
     var out = self
     out.argv = wrapped.argv
-    out.environment = wrapped.environment
+    out.environment = environment.filter(isPlain) + wrapped.environment
     out.directory = nil
     out.user = nil
     return out
