@@ -14,6 +14,7 @@ import pytest
 from conftest import PROGRAM, ROOT, clean_environment, direct
 
 VM = "web1"
+CONTAINER = "ct200"
 
 
 def start(*arguments, env, **more):
@@ -54,6 +55,12 @@ def guest(straight):
     run("exec", VM, "--", "rm", "-rf", path, env=straight)
 
 
+@pytest.fixture(params=[VM, CONTAINER])
+def target(request):
+    """A VM, by its agent, and a container, by its node's shell."""
+    return request.param
+
+
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
@@ -62,13 +69,13 @@ def sha256(data):
 
 
 @pytest.mark.parametrize("code", [0, 1, 42, 255])
-def test_the_guests_exit_code_is_ours(way, code):
-    result = run("exec", VM, "--", "sh", "-c", f"exit {code}", env=way)
+def test_the_guests_exit_code_is_ours(way, target, code):
+    result = run("exec", target, "--", "sh", "-c", f"exit {code}", env=way)
     assert (result.returncode, result.stdout, result.stderr) == (code, b"", b"")
 
 
-def test_a_signal_is_128_and_its_number(way):
-    result = run("exec", VM, "--shell", "kill -9 $$", env=way)
+def test_a_signal_is_128_and_its_number(way, target):
+    result = run("exec", target, "--shell", "kill -9 $$", env=way)
     assert result.returncode == 137
 
 
@@ -121,9 +128,9 @@ def test_a_wrong_password(node):
     assert result.returncode == 204 and b"login-failed" in result.stderr
 
 
-def test_the_time_limit(way):
+def test_the_time_limit(way, target):
     begin = time.monotonic()
-    result = run("exec", VM, "--timeout", "1.5s", "--", "sleep", "60", env=way)
+    result = run("exec", target, "--timeout", "1.5s", "--", "sleep", "60", env=way)
     assert result.returncode == 210 and b"timed-out" in result.stderr
     assert time.monotonic() - begin < 40
 
@@ -131,9 +138,9 @@ def test_the_time_limit(way):
 # Bytes
 
 
-def test_both_streams_byte_for_byte(way):
+def test_both_streams_byte_for_byte(way, target):
     every = bytes(range(256))
-    result = run("exec", VM, "--shell", "cat; printf '\\001\\377err\\n' >&2", env=way, input=every * 3)
+    result = run("exec", target, "--shell", "cat; printf '\\001\\377err\\n' >&2", env=way, input=every * 3)
     assert result.returncode == 0, result.stderr
     assert result.stdout == every * 3 and result.stderr == b"\x01\xfferr\n"
 
@@ -142,10 +149,10 @@ def test_both_streams_byte_for_byte(way):
     ["a b", "", "'", '"', "$HOME", "$(id)", "`id`", "*", "\\", "-n", "--", "a\nb", "\t", "ünï"],
     [b"\xff\xfe", b"\x80abc\x01"],
 ])
-def test_arguments_are_exact(way, words):
+def test_arguments_are_exact(way, target, words):
     words = [w.encode() if isinstance(w, str) else w for w in words]
     result = subprocess.run(
-        [PROGRAM.encode(), b"exec", VM.encode(), b"--", b"sh", b"-c", b'for a; do printf "%s\\0" "$a"; done', b"x", *words],
+        [PROGRAM.encode(), b"exec", target.encode(), b"--", b"sh", b"-c", b'for a; do printf "%s\\0" "$a"; done', b"x", *words],
         capture_output=True, env=way, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=100)
     assert result.returncode == 0, result.stderr
     assert result.stdout == b"".join(w + b"\0" for w in words)
@@ -163,28 +170,28 @@ def test_environment_directory_and_user(way, tmp_path):
     assert result.stdout == b"nobody\n", result.stderr
 
 
-def test_sixteen_mebibytes_out(way):
-    result = run("exec", VM, "--shell", "head -c 16777217 /dev/urandom | tee /tmp/out-16 | sha256sum >&2; cat /tmp/out-16; "
+def test_sixteen_mebibytes_out(way, target):
+    result = run("exec", target, "--shell", "head -c 16777217 /dev/urandom | tee /tmp/out-16 | sha256sum >&2; cat /tmp/out-16; "
                  "rm /tmp/out-16", env=way)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout) == 16777217 and sha256(result.stdout) == result.stderr.split()[0].decode()
 
 
-def test_sixteen_mebibytes_in(way):
+def test_sixteen_mebibytes_in(way, target):
     data = random.randbytes(16 << 20)
-    result = run("exec", VM, "--", "sha256sum", env=way, input=data)
+    result = run("exec", target, "--", "sha256sum", env=way, input=data)
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[0].decode() == sha256(data)
 
 
-def test_the_output_limit_is_said(way):
-    result = run("exec", VM, "--output-limit", "1k", "--shell", "head -c 5000 /dev/zero; echo done >&2; exit 3", env=way)
+def test_the_output_limit_is_said(way, target):
+    result = run("exec", target, "--output-limit", "1k", "--shell", "head -c 5000 /dev/zero; echo done >&2; exit 3", env=way)
     assert result.returncode == 3 and len(result.stdout) == 1024
     assert b"done" in result.stderr and b"truncated" in result.stderr
 
 
-def test_input_ends_when_ours_does(way):
-    process = start("exec", VM, "--shell", "cat; echo end", env=way, stdin=subprocess.PIPE)
+def test_input_ends_when_ours_does(way, target):
+    process = start("exec", target, "--shell", "cat; echo end", env=way, stdin=subprocess.PIPE)
     process.stdin.write(b"one\n")
     process.stdin.flush()
     time.sleep(1)
@@ -200,18 +207,18 @@ def test_without_input_a_loop_keeps_its_own(way):
     assert result.returncode == 0 and result.stdout == b""
 
 
-def test_output_comes_while_the_command_runs(way):
-    process = start("exec", VM, "--shell", "echo first; sleep 5; echo second", env=way)
+def test_output_comes_while_the_command_runs(way, target):
+    process = start("exec", target, "--shell", "echo first; sleep 5; echo second", env=way)
     begin = time.monotonic()
     assert process.stdout.readline() == b"first\n"
     assert time.monotonic() - begin < 4.5
     assert process.stdout.read() == b"second\n" and process.wait(30) == 0
 
 
-def test_head_ends_the_command(way):
+def test_head_ends_the_command(way, target):
     begin = time.monotonic()
     result = subprocess.run(
-        ["bash", "-c", f'"{PROGRAM}" exec {VM} -- sh -c "echo \\$\\$; exec yes" | head -c 100000 | wc -c; echo "${{PIPESTATUS[0]}}"'],
+        ["bash", "-c", f'"{PROGRAM}" exec {target} -- sh -c "echo \\$\\$; exec yes" | head -c 100000 | wc -c; echo "${{PIPESTATUS[0]}}"'],
         capture_output=True, env=way, cwd=ROOT, stdin=subprocess.DEVNULL, timeout=100)
     assert result.stdout.split() == [b"100000", b"141"], result.stderr
     assert time.monotonic() - begin < 60
@@ -249,16 +256,16 @@ def test_explain_runs_nothing(way, straight, guest):
 # Ctrl-C and terminals
 
 
-def test_ctrl_c_is_the_commands(way):
-    process = start("exec", VM, "--shell", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done", env=way)
+def test_ctrl_c_is_the_commands(way, target):
+    process = start("exec", target, "--shell", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done", env=way)
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.read() == b"caught\n"
     assert process.wait(30) == 9
 
 
-def test_a_second_ctrl_c_cancels(way):
-    process = start("exec", VM, "--shell", "trap '' INT; echo ready; exec sleep 300", env=way)
+def test_a_second_ctrl_c_cancels(way, target):
+    process = start("exec", target, "--shell", "trap '' INT; echo ready; exec sleep 300", env=way)
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     time.sleep(1.5)
@@ -276,10 +283,80 @@ def test_being_terminated_ends_the_command(way, straight, guest):
     assert result.returncode != 0
 
 
+def test_a_terminal_with_its_size(way):
+    child = terminal("exec", "-t", CONTAINER, "--", "bash", "--norc", env=way)
+    child.expect(r"ct200 \(lxc/200 on pve1\).*Ctrl-\]")
+    child.expect("[#$] ")
+    child.send("stty size\r")
+    child.expect("33 101")
+    child.setwinsize(40, 120)
+    time.sleep(0.7)
+    child.send("stty size\r")
+    child.expect("40 120")
+    child.send("echo ünï-$((6*7))\r")
+    child.expect("ünï-42")
+    child.send("sleep 100\r")
+    time.sleep(0.5)
+    child.send("\x03")
+    child.expect("[#$] ")
+    child.send("exit 6\r")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 6
+
+
+def test_the_key_that_leaves_a_terminal(way):
+    child = terminal("exec", "-t", CONTAINER, "--escape", "ctrl-a", "--", "cat", env=way)
+    child.expect("Ctrl-A leaves it")
+    child.send("\x1d\r")
+    child.expect(r"\^\]")
+    child.send("\x01")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 211
+
+
+@pytest.mark.parametrize("how, status", [(None, 5), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGSEGV, None)])
+def test_the_terminal_is_as_before(node, how, status):
+    """A shell around it shows the settings before and after."""
+    shell = pexpect.spawn(
+        "/bin/sh", env={**clean_environment(**direct(node)), "PS1": "ready> "}, encoding="utf-8", timeout=30)
+    shell.expect("ready> ")
+    shell.sendline("stty -g | md5sum")
+    shell.expect("([0-9a-f]{32})")
+    before = shell.match.group(1)
+    shell.expect("ready> ")
+    shell.sendline(f"{PROGRAM} exec -t ct200 --shell 'echo in-$((2+3)); read x; exit 5'; echo status=$?")
+    shell.expect("in-5")
+    if how:
+        found = subprocess.run(
+            ["pgrep", "-P", str(shell.pid), "-f", "exec -t ct200"], capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout), how)
+    else:
+        shell.sendline("")
+    shell.expect(r"status=(\d+)")
+    if status:
+        assert int(shell.match.group(1)) == status
+    shell.expect("ready> ")
+    shell.sendline("stty -g | md5sum")
+    shell.expect("([0-9a-f]{32})")
+    assert shell.match.group(1) == before
+    shell.close(force=True)
+
+
 # cp
 
 
 SIZES = [0, 1, 65535, 65536, 65537, 20 << 20]
+
+
+def test_a_container_has_files_too(way, tmp_path):
+    data = random.randbytes(3 << 20)
+    (tmp_path / "file").write_bytes(data)
+    assert run("cp", str(tmp_path / "file"), f"{CONTAINER}:/tmp/", env=way).returncode == 0
+    result = run("cp", f"{CONTAINER}:/tmp/file", "-", env=way)
+    assert result.returncode == 0 and sha256(result.stdout) == sha256(data), result.stderr
+    run("exec", CONTAINER, "--", "rm", "/tmp/file", env=way)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -373,23 +450,23 @@ def test_what_an_earlier_try_left_is_not_believed(way, guest, tmp_path):
 
 
 def test_a_wrong_hash_is_seen(way, straight, guest, tmp_path):
-    """The guest's sha256sum tells another hash once the bytes are there, as damage on the way would make it."""
-    assert run("exec", VM, "--shell", f"echo right > {guest}/file; cp /usr/bin/sha256sum /tmp/sha256sum.real", env=straight).returncode == 0
-    fake = (b"#!/bin/sh\n/tmp/sha256sum.real \"$@\" | tr 0-9a-f 1-9a-f0\n")
-    found = run("exec", VM, "--shell", "echo $PATH; command -v sha256sum", env=straight).stdout.decode().split()
-    first = found[0].split(":")[0]
-    assert run("exec", VM, "--shell", f"mkdir -p {first}; cat > {first}/sha256sum; chmod 755 {first}/sha256sum", env=straight,
-               input=fake).returncode == 0
+    """Something in the guest changes the bytes while they are copied, as damage on the way would."""
+    spoiler = start("exec", VM, "--shell", f"""cd {guest}; echo ready; head -c 3000000 /dev/zero > file; n=0
+        while [ -e file ]; do n=$((n + 1)); for f in file .new.*.part; do
+        [ -e "$f" ] && printf $n | dd of="$f" conv=notrunc 2>/dev/null; done; done""", env=straight)
+    assert spoiler.stdout.readline() == b"ready\n"
     try:
-        (tmp_path / "file").write_text("right\n")
-        result = run("cp", str(tmp_path / "file"), f"{VM}:{guest}/new", env=way)
-        assert result.returncode == 1 and b"hash-mismatch" in result.stderr
+        (tmp_path / "new").write_bytes(random.randbytes(3_000_000))
+        result = run("cp", str(tmp_path / "new"), f"{VM}:{guest}/new", env=way)
+        assert result.returncode == 1 and b"hash-mismatch" in result.stderr, result.stderr
+        assert run("exec", VM, "--", "ls", f"{guest}/new", env=straight).returncode == 2
         result = run("cp", f"{VM}:{guest}/file", str(tmp_path / "back"), env=way)
-        assert result.returncode == 1 and b"hash-mismatch" in result.stderr
-        assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
-        assert run("exec", VM, "--", "ls", "-A", guest, env=straight).stdout == b"file\n"
+        assert result.returncode == 1 and b"hash-mismatch" in result.stderr, result.stderr
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["new"]
     finally:
-        run("exec", VM, "--", "rm", f"{first}/sha256sum", env=straight)
+        run("exec", VM, "--", "rm", f"{guest}/file", env=straight)
+        spoiler.terminate()
+        spoiler.wait(30)
 
 
 def test_folders_both_ways(way, guest, tmp_path):
@@ -493,3 +570,115 @@ def test_jobs_need_a_gateway(straight):
     result = run("jobs", env=straight)
     assert result.returncode == 64 and b"gateway" in result.stderr
     assert run("exec", "--detach", VM, "--", "true", env=straight).returncode == 201
+
+
+# The example
+
+
+def test_the_example_rolls_out(way, tmp_path):
+    (tmp_path / "site.conf").write_text("a\nb\n")
+    result = subprocess.run(
+        [str(ROOT / "examples/exec.sh"), str(tmp_path / "site.conf"), VM, CONTAINER], capture_output=True, text=True,
+        timeout=100, env={**way, "SALLYPORT": PROGRAM})
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == ["web1: 2 /tmp/site.conf", "ct200: 2 /tmp/site.conf"]
+    result = subprocess.run(
+        [str(ROOT / "examples/exec.sh"), str(tmp_path / "site.conf"), "db1"], capture_output=True, text=True,
+        timeout=100, env={**way, "SALLYPORT": PROGRAM})
+    assert result.returncode == 1 and "agent-not-configured" in result.stderr
+
+
+# Many targets
+
+
+def test_a_fleet_in_lines_of_json(through):
+    result = run("exec", "--select", "tag=prod and node=pve1 and not name=db1", "--shell", "echo hi; echo err >&2", env=through)
+    assert result.returncode == 0, result.stderr
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    over = {e["name"]: e for e in events if e["event"] == "target" and e["state"] == "succeeded"}
+    assert sorted(over) == ["ct200", "web1"]
+    assert over["web1"]["stdout"] == "hi\n" and over["web1"]["stderr"] == "err\n"
+    assert events[-1]["event"] == "fleet" and events[-1]["end"] == "completed"
+
+
+def test_a_fleet_in_lines_of_text_and_its_failures_again(through):
+    result = run("exec", "--select", "web1,ct200,db1", "--show", "lines", "--", "sh", "-c", "echo $0 is here; hostname",
+                 env=through)
+    assert result.returncode == 220
+    lines = result.stdout.decode().splitlines()
+    assert "web1 | sh is here" in lines and "ct200 | sh is here" in lines
+    errors = result.stderr.decode()
+    assert "db1: not started" in errors and "3 targets, 2 succeeded, 1 failed" in errors
+    fleet = re.search(r"^(f-[\w-]+):", errors, re.M).group(1)
+    again = run("exec", "--rerun-failed", fleet, "--show", "lines", env=through)
+    assert again.returncode == 220 and "1 targets, 1 failed" in again.stderr.decode()
+
+
+def test_a_fleet_into_a_folder(through, tmp_path):
+    result = run("exec", "--select", "web1,ct200", "--show", "lines", "--output-dir", str(tmp_path / "out"), "--shell",
+                 "hostname; echo err >&2", env=through)
+    assert result.returncode == 0 and result.stdout == b"", result.stderr
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["ct200.lxc-200.stderr", "ct200.lxc-200.stdout", "results.jsonl", "web1.qemu-100.stderr", "web1.qemu-100.stdout"]
+    assert (tmp_path / "out/web1.qemu-100.stdout").read_text() == "web1\n"
+    assert len((tmp_path / "out/results.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_budget_stops_a_fleet(through):
+    result = run("exec", "--select", "web1,ct200", "--concurrency", "1", "--failure-budget", "0", "--show", "lines", "--",
+                 "false", env=through)
+    assert result.returncode == 221 and b"skipped" in result.stderr
+
+
+def test_a_fleet_on_a_terminal(through):
+    child = terminal("exec", "--select", "web1,ct200", "--shell", "sleep 2; echo done-$((40+2))", env=through)
+    child.expect(r"0/2  ")
+    child.expect("running")
+    child.expect(r"\| done-42")
+    child.expect("2 targets, 2 succeeded")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+
+
+def test_ctrl_c_cancels_a_fleet(through):
+    process = start("exec", "--select", "web1,ct200", "--", "sleep", "300", env=through)
+    running = 0
+    while running < 2:
+        event = json.loads(process.stdout.readline())
+        running = event.get("progress", {}).get("running", 0)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 211
+
+
+def test_a_fleet_is_left_and_attached_to(through):
+    fleet = run("exec", "--select", "web1,ct200", "-d", "--shell", "sleep 2; echo end", env=through).stdout.decode().strip()
+    assert fleet.startswith("f-")
+    result = run("attach", fleet, env=through)
+    assert result.returncode == 0
+    assert sum(json.loads(line).get("stdout") == "end\n" for line in result.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("arguments, code, words", [
+    (["--select", "tag=web", "web1", "--", "true"], 201, "many"),
+    (["--select", "tag=", "--", "true"], 201, "bad-selector"),
+    (["--select", "name=none-*", "--", "true"], 201, "empty-selection"),
+    (["--select", "all", "-t", "--", "true"], 201, "one target"),
+    (["--concurrency", "2", "web1", "--", "true"], 201, "--select"),
+    (["--select", "all", "--canary", "few", "--", "true"], 201, "canary"),
+    (["--rerun-failed", "f-none"], 203, "unknown-fleet"),
+])
+def test_what_a_fleet_refuses(through, arguments, code, words):
+    result = run("exec", *arguments, env=through)
+    assert result.returncode == code and words in result.stderr.decode(), result.stderr
+
+
+def test_many_targets_need_a_gateway(straight):
+    result = run("exec", "--select", "all", "--", "true", env=straight)
+    assert result.returncode == 201 and b"gateway" in result.stderr
+
+
+def test_a_dry_run_runs_nothing(through, straight, guest):
+    result = run("exec", "--select", "web1,ct200", "--dry-run", "--show", "lines", "--", "touch", f"{guest}/ran", env=through)
+    assert result.returncode == 0 and b"web1" in result.stdout and b"ct200" in result.stdout, result.stderr
+    assert run("exec", VM, "--", "ls", guest, env=straight).stdout == b""

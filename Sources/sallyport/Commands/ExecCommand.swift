@@ -86,16 +86,17 @@ struct ExecCommand: AsyncParsableCommand {
   @OptionGroup(title: "Which cluster") var connection: ConnectionOptions
 
   func run() async throws {
+    let isReported = Shared(false)
     do {
-      try await ExecStatus.guarded { try await runGuarded() }
-    } catch let failure as Failure where json {
+      try await ExecStatus.guarded { try await runGuarded(isReported) }
+    } catch let failure as Failure where json && !isReported.value {
       // A script that reads JSON gets JSON, whatever happened; a person reads standard error.
       printOut(ExecReport.json(failure, target: target ?? "").encoded(pretty: false))
       throw failure
     }
   }
 
-  private func runGuarded() async throws {
+  private func runGuarded(_ isReported: Shared<Bool>) async throws {
     if fleet.isWanted { return try await runFleet() }
     guard let target else {
       throw Failure.usage(
@@ -139,6 +140,7 @@ struct ExecCommand: AsyncParsableCommand {
         line, outcome, code: code, startSeconds: (started - begin).seconds,
         seconds: (clock.now - begin).seconds)
       printOut(report.encoded(pretty: false))
+      isReported.value = true
     }
     await source.close()
     try finish(outcome, code)

@@ -259,5 +259,8 @@ final class GatewayEvents: Sendable {
   var end: StreamEnd? { state.withLock { $0.end } }
 
   /// Nobody wants more.
-  func close() { connection.execute { $0.drop() } }
+  func close() {
+    finish(.closedByUs)
+    connection.execute { $0.drop() }
+  }
 }

@@ -183,7 +183,8 @@ final class GatewayJob: ExecProcess {
       } catch {
         // A command that has ended takes nothing, as a pipe's reader that has gone.
         if state.withLock({ $0.isOver }) || Self.over.contains(error.kind) { return }
-        throw ExecFailure(.apiError, error.sentence, remedy: error.remedy)
+        throw ExecFailure(
+          ExecFailure.Kind(rawValue: error.kind) ?? .apiError, error.sentence, remedy: error.remedy)
       }
       guard let answer else {
         try? await Task.sleep(for: .milliseconds(300))
