@@ -42,9 +42,15 @@ lint: ## The formatter's opinion of every Swift file
 test: test-deps guest-image ## Every test: Swift's, programs not ours, browsers
 	@.ci/run-tests.sh $(VENV)
 
-bench: test-deps build ## The relay beside HAProxy, nginx and websockify, then bench-node (about 35 minutes)
+bench: test-deps build ## The relay beside HAProxy, nginx and websockify, then bench-node and bench-exec (about 45 minutes)
 	$(PYTHON) Benchmarks/run.py $(BENCH_FLAGS)
 	$(PYTHON) Benchmarks/node.py $(BENCH_NODE_FLAGS)
+	swift build -c release --product exec-bench
+	$(PYTHON) Benchmarks/exec.py $(BENCH_EXEC_FLAGS)
+
+bench-exec: test-deps build ## Commands by transport, beside the same calls and ssh by hand, and a fleet
+	swift build -c release --product exec-bench
+	$(PYTHON) Benchmarks/exec.py $(BENCH_EXEC_FLAGS)
 
 bench-node: test-deps build ## The simulated node beside fakepve and proxmox-sdk's mock (seven minutes)
 	$(PYTHON) Benchmarks/node.py $(BENCH_NODE_FLAGS)
@@ -56,4 +62,4 @@ sanitize: deps ## The Swift tests under the thread and the address sanitizer
 clean: ## Build products and the Python environment; not what is installed
 	rm -rf .build .build-thread .build-address $(VENV) artefacts
 
-.PHONY: help deps test-deps build demo guest-image install lint test bench bench-node sanitize clean
+.PHONY: help deps test-deps build demo guest-image install lint test bench bench-exec bench-node sanitize clean

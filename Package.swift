@@ -80,6 +80,12 @@ let package = Package(
       ],
       swiftSettings: strict),
 
+    // The measurements of Benchmarks/exec.py.
+    .executableTarget(
+      name: "exec-bench",
+      dependencies: ["GuestExec", "ProxmoxClient", "EventLoop", "ConsoleProtocol"],
+      path: "Benchmarks/exec", swiftSettings: strict),
+
     .testTarget(
       name: "ConsoleProtocolTests", dependencies: ["ConsoleProtocol"], swiftSettings: strict),
     .testTarget(
@@ -88,12 +94,6 @@ let package = Package(
     .testTarget(
       name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "COpenSSL", "CSallyport"],
       resources: [.copy("Fixtures")], swiftSettings: strict),
-    .testTarget(
-      name: "PVESimulatorTests",
-      dependencies: [
-        "PVESimulator", "ProxmoxClient", "ConsoleProtocol", "COpenSSL", "CSallyport", "CZlib",
-      ],
-      swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["EventLoop", "ConsoleProtocol"],
       path: "Tests/TestSupport", swiftSettings: strict),
