@@ -94,6 +94,12 @@ let package = Package(
     .testTarget(
       name: "ProxmoxClientTests", dependencies: ["ProxmoxClient", "COpenSSL", "CSallyport"],
       resources: [.copy("Fixtures")], swiftSettings: strict),
+    .testTarget(
+      name: "PVESimulatorTests",
+      dependencies: [
+        "PVESimulator", "ProxmoxClient", "ConsoleProtocol", "COpenSSL", "CSallyport", "CZlib",
+      ],
+      swiftSettings: strict),
     .target(
       name: "TestSupport", dependencies: ["EventLoop", "ConsoleProtocol"],
       path: "Tests/TestSupport", swiftSettings: strict),
