@@ -282,6 +282,16 @@ def test_a_shell(secure, home):
     assert child.exitstatus == 5, child.before
 
 
+@needs_kubectl
+def test_a_virtual_machine_by_its_serial_port(secure, home):
+    words = command(secure, "exec", "-it", "qemu-100", "-c", "serial", "--", "sh")
+    child = pexpect.spawn(words[0], words[1:], env=home, timeout=30)
+    child.expect(r"[#$] ")
+    child.sendline("echo a$((1 + 1))b")
+    child.expect("a2b")
+    child.close(force=True)
+
+
 # Copies
 
 
@@ -344,6 +354,14 @@ def test_a_key_that_may_only_read(kubectl, secure, tmp_path):
 def test_unknown_containers(kubectl):
     run = kubectl("exec", "node-pve1", "-c", "nginx", "--", "true")
     assert run.returncode == 1 and b"container nginx is not valid" in run.stderr
+
+
+@needs_kubectl
+def test_what_there_is_not(kubectl):
+    for words in [["logs", "qemu-100"], ["attach", "qemu-100"], ["delete", "pod", "qemu-100"], ["get", "pods", "-w"]]:
+        run = kubectl(*words)
+        assert run.returncode == 1, words
+        assert b"not possible here" in run.stderr or b"Nothing can be changed" in run.stderr, run.stderr
 
 
 @needs_kubectl

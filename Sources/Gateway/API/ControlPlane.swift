@@ -199,7 +199,8 @@ final class ControlPlane: HTTPHandler {
     let connection = Connection(request, configuration: configuration)
     do throws(Problem) {
       if let owner = try commandSocket(request, connection, on: loop) {
-        log(request, connection, 101, key: nil, begun: begun, isQuiet: false)
+        let key = (owner as? CommandStream)?.key.name
+        log(request, connection, 101, key: key, begun: begun, isQuiet: false)
         return .accept(owner)
       }
       try admit(request, connection)
@@ -247,6 +248,12 @@ final class ControlPlane: HTTPHandler {
 
   private func admit(_ request: HTTPRequest, _ connection: Connection) throws(Problem) {
     guard let path = local(request.path), path == "/v1/viewer" else {
+      if local(request.path)?.hasPrefix("/k8s/") == true {
+        throw Problem(
+          404, "not-found", "There is no such stream.",
+          remedy:
+            "There are kubectl exec and kubectl cp; attach and port-forward are not possible here.")
+      }
       throw Problem(
         404, "not-found", "There is no websocket at this address.",
         remedy: "The viewer's websocket is \(prefix)/v1/viewer.")

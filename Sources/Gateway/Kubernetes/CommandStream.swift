@@ -43,7 +43,8 @@ final class CommandStream: WebSocketHandler {
 
   private let loop: Loop
   private let engine: JobEngine
-  private let key: APIKey
+  /// Whoever asks.
+  let key: APIKey
   private let wanted: Wanted
   private let timings: Timings
   private var work: Work
