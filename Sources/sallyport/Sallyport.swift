@@ -26,6 +26,10 @@ struct Sallyport: AsyncParsableCommand {
         export SALLYPORT_API_KEY=…
         sallyport console lxc/200 --gateway https://consoles.example
 
+      Run a command in a guest, copy a file into it:
+        sallyport exec web1 -- uname -a
+        sallyport cp site.conf web1:/etc/nginx/conf.d/
+
       A target is node/NAME, qemu/VMID, lxc/VMID or a guest's name. Secrets come from files or the environment, \
       never from the command line, where every user of the machine could read them.
       """,
@@ -62,7 +66,11 @@ struct Sallyport: AsyncParsableCommand {
     guard ["exec", "attach"].contains(name), exitCode(for: error) == .validationFailure else {
       exit(withError: error)
     }
-    printError(fullMessage(for: error) + "\n")
+    let message = fullMessage(for: error)
+    let forgot =
+      name == "exec" && message.contains("nexpected argument")
+      ? "  → What is to be run stands behind --: sallyport exec TARGET -- PROGRAM …\n" : ""
+    printError(message + "\n" + forgot)
     Glibc.exit(ExitStatus.execUsage.rawValue)
   }
 }

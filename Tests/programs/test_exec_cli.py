@@ -61,6 +61,11 @@ def target(request):
     return request.param
 
 
+@pytest.fixture(params=[VM, "node/pve1"])
+def interruptible(request):
+    return request.param
+
+
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
 
@@ -94,7 +99,7 @@ def test_a_signal_is_128_and_its_number(way, target):
     (["exec", "what/ever", "--", "true"], 201, "usage"),
     (["exec", VM, "--via", "pigeon", "--", "true"], 201, "pigeon"),
     (["exec", "nope", "--", "true"], 203, "not-found"),
-    (["exec", "qemu/102", "--", "true"], 203, "guest-not-running"),
+    (["exec", "lxc/201", "--", "true"], 203, "guest-not-running"),
     (["exec", "db1", "--", "true"], 206, "agent-not-configured"),
     (["exec", VM, "--", "/no/such/program"], 208, "start-failed"),
     (["exec", "db1", "--via", "agent", "--", "true"], 206, "agent-not-configured"),
@@ -215,6 +220,18 @@ def test_output_comes_while_the_command_runs(way, target):
     assert process.stdout.read() == b"second\n" and process.wait(30) == 0
 
 
+def test_a_reader_that_is_slow_gets_everything(way):
+    process = start("exec", CONTAINER, "--shell", "head -c 9000000 /dev/urandom | tee /tmp/slow | sha256sum >&2; cat /tmp/slow; rm /tmp/slow",
+                    env=way)
+    time.sleep(3)
+    data = b""
+    while piece := process.stdout.read(1 << 20):
+        data += piece
+        time.sleep(0.05)
+    assert process.wait(30) == 0
+    assert len(data) == 9000000 and sha256(data) == process.stderr.read().split()[0].decode()
+
+
 def test_head_ends_the_command(way, target):
     begin = time.monotonic()
     result = subprocess.run(
@@ -256,16 +273,16 @@ def test_explain_runs_nothing(way, straight, guest):
 # Ctrl-C and terminals
 
 
-def test_ctrl_c_is_the_commands(way, target):
-    process = start("exec", target, "--shell", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done", env=way)
+def test_ctrl_c_is_the_commands(way, interruptible):
+    process = start("exec", interruptible, "--shell", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done", env=way)
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     assert process.stdout.read() == b"caught\n"
     assert process.wait(30) == 9
 
 
-def test_a_second_ctrl_c_cancels(way, target):
-    process = start("exec", target, "--shell", "trap '' INT; echo ready; exec sleep 300", env=way)
+def test_a_second_ctrl_c_cancels(way, interruptible):
+    process = start("exec", interruptible, "--shell", "trap '' INT; echo ready; exec sleep 300", env=way)
     assert process.stdout.readline() == b"ready\n"
     process.send_signal(signal.SIGINT)
     time.sleep(1.5)

@@ -177,6 +177,11 @@ final class ExecSession: Sendable {
         return state.signal != 0
       }
       if again { leaveAtOnce(number) }
+      // A way that is broken doesn't tell the end; nor is it waited for by who sends this signal.
+      Task {
+        try? await Task.sleep(for: .seconds(20))
+        if !state.withLock({ $0.isOver }) { leaveAtOnce(number) }
+      }
       await leave()
     }
   }

@@ -203,7 +203,8 @@ final class GatewayEvents: Sendable {
         state.events.append(event)
       }
       defer { if !state.events.isEmpty { state.waiting = nil } }
-      state.isPaused = state.bytes >= Self.bound
+      // It stays paused until the reader has made room, however little of this call was left to come.
+      state.isPaused = state.isPaused || state.bytes >= Self.bound
       return (!state.isPaused, state.events.isEmpty ? nil : state.waiting)
     }
     waiting?.resume()

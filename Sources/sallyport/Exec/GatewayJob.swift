@@ -14,6 +14,7 @@ final class GatewayJob: ExecProcess {
     var events: GatewayEvents?
     var isOver = false
     var isDetached = false
+    var isCancelled = false
     var inputIsClosed: Bool
   }
 
@@ -220,9 +221,20 @@ final class GatewayJob: ExecProcess {
   }
 
   func cancel() async {
-    guard !state.withLock({ $0.isOver }) else { return }
+    let isFirst = state.withLock { state in
+      defer { state.isCancelled = true }
+      return !state.isCancelled && !state.isOver
+    }
+    guard isFirst else { return }
+    let tries = Shared(0)
     _ = try? await GatewayRetry.until(firstCounts: false) { () async throws(GatewayFailure) in
-      try await client.call("DELETE", "/v1/exec/\(id)")
+      tries.value += 1
+      // The call that ends a job forgets one that is over, as it may be when a first try has arrived after all.
+      if tries.value > 1 {
+        let now = try await client.call("GET", "/v1/exec/\(id)").json
+        if ["ended", "failed"].contains(now["state"].string ?? "") { return }
+      }
+      _ = try await client.call("DELETE", "/v1/exec/\(id)")
     }
   }
 
