@@ -71,8 +71,8 @@ struct ConsoleTransportTests {
         try await serial.start(request, on: bed.container())
       }
       let process = try await serial.start(request, on: bed.vm())
-      var out = await process.collect { $0.out.contains("\na b\r") }
-      #expect(out.out.contains("\na b\r"))
+      var out = await process.collect { $0.out.contains("a b\r\n") }
+      #expect(out.out.contains("a b\r\n"))
       try await process.write(Array("echo x$((40+2))\r".utf8))
       out = await process.collect { $0.out.contains("x42") }
       #expect(out.out.contains("x42"))

@@ -2,6 +2,7 @@ import ConsoleProtocol
 import EventLoop
 import PVESimulator
 import ProxmoxClient
+import Testing
 
 @testable import GuestExec
 
@@ -10,6 +11,7 @@ struct ShellBed: Sendable {
   let pve: Simulator
   let client: ProxmoxClient
   let loops: LoopGroup
+  let nodeName: NodeName
 
   /// Runs a body with a node.
   static func with(
@@ -35,7 +37,9 @@ struct ShellBed: Sendable {
       name: "test", hosts: [APIHost(host: "127.0.0.1", port: pve.port)], credential: first,
       consoleCredential: second)
     cluster.tls = TLSPolicy(trust: .fingerprint(pve.fingerprint))
-    let bed = ShellBed(pve: pve, client: ProxmoxClient(cluster), loops: try LoopGroup(count: 1))
+    let bed = ShellBed(
+      pve: pve, client: ProxmoxClient(cluster), loops: try LoopGroup(count: 1),
+      nodeName: try #require(NodeName("pve1")))
     let result: Result<Void, any Error>
     do {
       try await body(bed)
@@ -56,12 +60,13 @@ struct ShellBed: Sendable {
     return ShellTransport(client: client, loops: loops, options: options)
   }
 
-  var node: Place { Place(node: NodeName("pve1")!, kind: .node) }
-  func container(_ vmid: Int = 200) -> Place {
-    Place(node: NodeName("pve1")!, kind: .lxc(VMID(vmid)!))
-  }
-  func vm(_ vmid: Int = 100) -> Place {
-    Place(node: NodeName("pve1")!, kind: .qemu(VMID(vmid)!))
+  var node: Place { Place(node: nodeName, kind: .node) }
+  func container(_ vmid: Int = 200) -> Place { Place(node: nodeName, kind: .lxc(id(vmid))) }
+  func vm(_ vmid: Int = 100) -> Place { Place(node: nodeName, kind: .qemu(id(vmid))) }
+
+  private func id(_ vmid: Int) -> VMID {
+    guard let id = VMID(vmid) else { preconditionFailure("\(vmid) is no vmid") }
+    return id
   }
 }
 

@@ -211,12 +211,14 @@ struct ShellRunnerTests {
 
     var (loggingIn, _) = Self.bootstrap(
       .keep, credentials: .init(user: "root", password: Secret("pw")))
-    #expect(loggingIn.step(at: .zero) == .type([13]))
-    _ = Self.feed("\r\nct200 login: ", &loggingIn, 10)
-    #expect(loggingIn.step(at: .milliseconds(300)) == .type(Array("root\r".utf8)))
-    _ = Self.feed("root\r\nPassword: ", &loggingIn, 310)
-    #expect(loggingIn.step(at: .milliseconds(700)) == .type(Array("pw\r".utf8)))
-    _ = Self.feed("\r\nLogin incorrect\r\nct200 login: ", &loggingIn, 800)
+    // What dtach shows first is no text.
+    _ = Self.feed("\u{1B}[H\u{1B}[J", &loggingIn, 0)
+    #expect(loggingIn.step(at: .milliseconds(260)) == .type([13]))
+    _ = Self.feed("\r\nct200 login: ", &loggingIn, 270)
+    #expect(loggingIn.step(at: .milliseconds(540)) == .type(Array("root\r".utf8)))
+    _ = Self.feed("root\r\nPassword: ", &loggingIn, 550)
+    #expect(loggingIn.step(at: .milliseconds(810)) == .type(Array("pw\r".utf8)))
+    _ = Self.feed("\r\nLogin incorrect\r\nct200 login: ", &loggingIn, 900)
     guard case .loginPrompt = loggingIn.step(at: .milliseconds(1200)) else {
       Issue.record("a refused login goes on")
       return
@@ -232,6 +234,24 @@ struct ShellRunnerTests {
     _ = Self.feed("ssh: connect to host pve2 port 22: No route to host\r\n", &ssh, 0)
     #expect(
       ssh.step(at: .zero) == .failed(.ssh("ssh: connect to host pve2 port 22: No route to host")))
+  }
+
+  @Test("variables that only env can set come last, values are no arguments")
+  func wrapped() {
+    var request = ExecRequest(["prog", "a b"])
+    #expect(WrappedCommand(request).argv == request.argv)
+    request.environment = [
+      .init(name: Array("A".utf8), value: Array("secret".utf8)),
+      .init(name: Array("odd.name".utf8), value: Array("other".utf8)),
+    ]
+    request.user = "web"
+    request.directory = Array("/it's".utf8)
+    let wrapped = WrappedCommand(request)
+    let text = wrapped.argv.map { String(decoding: $0, as: UTF8.self) }
+    #expect(text.suffix(3) == ["sh", "prog", "a b"])
+    #expect(!text.joined().contains("secret"))
+    #expect(!text.joined().contains("other"))
+    #expect(wrapped.environment.map(\.value) == request.environment.map(\.value))
   }
 
   @Test("a serial terminal is typed one quoted line, or nothing")

@@ -99,7 +99,7 @@ struct ShellBootstrap: Sendable {
     self.manner = manner
     mark = [1] + Array("\(marks.first)-\(marks.second)".utf8)
     deadline = now + timeout
-    nextTry = now + Self.silence
+    nextTry = now + (manner == .keep ? Self.quiet : Self.silence)
   }
 
   /// The line that is typed. It has no tabs (completion), no `!` (history), and is shorter than what the simplest line
@@ -151,14 +151,14 @@ struct ShellBootstrap: Sendable {
     if let lastOutput, now >= lastOutput + Self.quiet, Self.isLoginPrompt(lastLine) {
       return answerLogin(at: now)
     }
+    if now >= deadline { return end(.failed(.silent(String(text.suffix(200))))) }
+    guard now >= nextTry else { return .wait(until: min(nextTry, deadline)) }
     // A console that was open already shows nothing by itself. A bare return is harmless at a prompt of any kind.
-    if manner == .keep, lastOutput == nil, !nudged {
+    if manner == .keep, !nudged, text.allSatisfy(\.isWhitespace) {
       nudged = true
       nextTry = now + Self.silence * 2
       return .type([13])
     }
-    if now >= deadline { return end(.failed(.silent(String(text.suffix(200))))) }
-    guard now >= nextTry else { return .wait(until: min(nextTry, deadline)) }
     if Self.isLoginPrompt(lastLine), let lastOutput {
       nextTry = lastOutput + Self.quiet
       if now < nextTry { return .wait(until: nextTry) }

@@ -38,35 +38,27 @@ struct WrappedCommand: Sendable, Equatable {
         odd.append(ShellQuoting.quoted(variable.name) + Array("=\"$\(carrier)\"".utf8))
       }
     }
-    if let directory = request.directory, request.user == nil {
-      add("cd -- ")
-      script += ShellQuoting.quoted(directory)
-      add("||exit 126;")
+    // What comes last: shells drop variables with such names, so nothing but `env` may stand behind this. It would take
+    // a program's name with a `=` in it for another variable; such a program isn't run.
+    var last: [UInt8] = []
+    if let directory = request.directory {
+      last += Array("cd -- ".utf8) + ShellQuoting.quoted(directory) + Array("||exit 126;".utf8)
     }
-    var last = Array("exec \"$@\"".utf8)
-    if let user = request.user {
-      var inner: [UInt8] = []
-      if let directory = request.directory {
-        inner += Array("cd -- ".utf8) + ShellQuoting.quoted(directory) + Array("||exit 126;".utf8)
-      }
-      inner += Array("exec \"$@\"".utf8)
-      last =
-        Array("exec su -s /bin/sh -c ".utf8) + ShellQuoting.quoted(inner)
-        + Array(" -- ".utf8) + ShellQuoting.quoted(Array(user.utf8)) + Array(" sh \"$@\"".utf8)
-    }
-    if !odd.isEmpty {
-      // `env` would take a program's name with a `=` in it for a variable, so a shell stands between; only then, because
-      // dash passes on no names that aren't a shell's.
-      if request.argv.first?.contains(UInt8(ascii: "=")) == true {
-        script += Array("set -- sh -c 'exec \"$@\"' sh \"$@\";".utf8)
-      }
-      script += Array("set -- env ".utf8)
-      script += Array(odd.joined(separator: [UInt8(ascii: " ")])) + Array(" \"$@\";".utf8)
+    if !odd.isEmpty, request.argv.first?.contains(UInt8(ascii: "=")) == true {
+      last += Array("echo 'no shell can set such a variable for such a program'>&2;exit 126;".utf8)
+    } else if !odd.isEmpty {
+      last += Array("set -- env ".utf8)
+      last += Array(odd.joined(separator: [UInt8(ascii: " ")])) + Array(" \"$@\";".utf8)
     }
     if !request.environment.isEmpty {
-      add(
-        "unset " + request.environment.indices.map { "\(Self.prefix)\($0)" }.joined(separator: " ")
-          + ";")
+      let carriers = request.environment.indices.map { "\(Self.prefix)\($0)" }
+      last += Array("unset \(carriers.joined(separator: " "));".utf8)
+    }
+    last += Array("exec \"$@\"".utf8)
+    if let user = request.user {
+      last =
+        Array("exec su -s /bin/sh -c ".utf8) + ShellQuoting.quoted(last)
+        + Array(" -- ".utf8) + ShellQuoting.quoted(Array(user.utf8)) + Array(" sh \"$@\"".utf8)
     }
     argv =
       [Array("/bin/sh".utf8), Array("-c".utf8), script + last, Array("sh".utf8)] + request.argv
