@@ -13,6 +13,7 @@ final class LoopHTTP {
     /// A body that is being made.
     var writer: HTTPBodyWriter?
     var maker: Task<Void, Never>?
+    var watch: HangUpWatch?
     init(id: UInt64, request: HTTPRequest) {
       self.id = id
       self.request = request
@@ -107,6 +108,9 @@ final class LoopHTTP {
       let writer = HTTPBodyWriter { on.execute { $0.proceed(id) } }
       exchange.writer = writer
       streaming[id] = wsi
+      exchange.watch = HangUpWatch(lws_get_socket_fd(wsi), on: loop) { [weak self] in
+        self?.hungUp(id)
+      }
       exchange.maker = Task {
         await source.produce(writer)
         writer.finish()
@@ -120,9 +124,18 @@ final class LoopHTTP {
     if let wsi = streaming[id] { lws_callback_on_writable(wsi) }
   }
 
+  /// Whoever reads a body that is being made has gone.
+  private func hungUp(_ id: UInt64) {
+    guard let wsi = streaming[id], let exchange = exchanges[wsi] else { return }
+    stop(exchange)
+    lws_set_timeout(wsi, PENDING_TIMEOUT_CLOSE_SEND, -1)  // LWS_TO_KILL_ASYNC
+  }
+
   /// Nobody reads a body any longer that is being made.
   private func stop(_ exchange: Exchange) {
     streaming[exchange.id] = nil
+    exchange.watch?.stop()
+    exchange.watch = nil
     exchange.writer?.close()
     exchange.maker?.cancel()
   }
@@ -251,7 +264,7 @@ final class LoopHTTP {
       write(wsi, framed, LWS_WRITE_HTTP)
     }
     if isLast {
-      streaming[exchange.id] = nil
+      stop(exchange)
       return complete(wsi)
     }
     if writer.hasMore || lws_partial_buffered(wsi) != 0 {

@@ -260,18 +260,78 @@ def test_rights(start, tmp_path):
     assert [j["id"] for j in admin.call("GET", "/v1/exec")[1]["jobs"]] == [job["id"]]
 
 
-def streaming(api):
-    """Whether a job's output comes while it runs: then it is found again after a restart."""
-    job = api.order(["sh", "-c", "echo first; sleep 20"])
-    try:
-        for name, _, _ in api.events(job["id"], until=lambda n, d: n in ("stdout", "ended")):
-            if name == "stdout":
-                return True
-    except TimeoutError:
+def test_who_goes_away_ends_what_was_to_end_with_them(start):
+    api = start().api
+    jobs = {rule: api.order(["sleep", "60"], onDisconnect=rule)["id"] for rule in ("kill", "keep")}
+    for job in jobs.values():
+        for name, _, data in api.events(job, until=lambda n, d: n == "state" and d["state"] == "running"):
+            pass
+    # The connection was closed without a word.
+    summary = api.over(jobs["kill"], 30)
+    assert summary["end"]["kind"] == "cancelled", summary
+    assert api.call("GET", f"/v1/exec/{jobs['keep']}")[1]["state"] == "running"
+    status, summary = api.call("DELETE", f"/v1/exec/{jobs['keep']}")
+    assert status == 202
+    assert api.over(jobs["keep"])["end"]["kind"] == "cancelled"
+
+
+def test_input_comes_in_pieces_that_may_be_sent_again(start):
+    api = start().api
+    job = api.order(["sh", "-c", "cat; echo; echo end"], stdin=True)["id"]
+    for offset, piece in ((0, b"hello "), (0, b"hello "), (3, b"lo world")):
+        status, _, text = api.raw("PUT", f"/v1/exec/{job}/stdin?offset={offset}", piece)
+        assert status == 200, text
+    assert json.loads(text)["taken"] == 11
+    status, problem = api.call("PUT", f"/v1/exec/{job}/stdin?offset=20", {})
+    assert status == 409 and problem["taken"] == 11, problem
+    status, _, text = api.raw("PUT", f"/v1/exec/{job}/stdin?end=1")
+    assert status == 200, text
+    assert api.over(job)["end"] == {"kind": "exited", "code": 0}
+    assert api.output(job) == b"hello world\nend\n"
+
+
+def test_signals_and_sizes(start):
+    api = start().api
+    job = api.order(["sh", "-c", "trap 'echo caught; exit 5' USR1; while :; do sleep 0.1; done"])["id"]
+    for name, _, data in api.events(job, until=lambda n, d: n == "state" and d["state"] == "running"):
         pass
-    finally:
-        api.call("DELETE", f"/v1/exec/{job['id']}")
-    return False
+    time.sleep(1)
+    status, problem = api.call("POST", f"/v1/exec/{job}/signal", {"signal": "NO"})
+    assert status == 400 and problem["field"] == "signal"
+    status, problem = api.call("POST", f"/v1/exec/{job}/signal", {"signal": "USR1"})
+    if status == 422:  # plain agent calls have no signals, and say so
+        assert problem["type"].endswith("unsupported"), problem
+        api.call("DELETE", f"/v1/exec/{job}")
+    else:
+        assert status == 204
+        assert api.over(job)["end"] == {"kind": "exited", "code": 5}
+        assert api.output(job) == b"caught\n"
+    status, problem = api.call("POST", f"/v1/exec/{job}/resize", {"columns": 100, "rows": 40})
+    assert status == 409 and problem["type"].endswith("no-terminal")
+
+
+def test_much_output_comes_whole(start):
+    api = start().api
+    job = api.order(["sh", "-c", "head -c 5000000 /dev/zero | tr '\\0' x; echo end"], wait=60)
+    assert job["end"] == {"kind": "exited", "code": 0}, job
+    whole = api.output(job["id"])
+    assert whole == b"x" * 5000000 + b"end\n"
+    assert api.output(job["id"], offset=4999999) == b"xend\n"
+    taken = b"".join(
+        base64.b64decode(data["data"]) for name, _, data in api.events(job["id"]) if name == "stdout")
+    assert taken == whole
+
+
+def test_a_node_and_a_container(start):
+    api = start().api
+    for target in ("node/pve1", "lxc/200"):
+        status, answer = api.call("POST", "/v1/exec", {"target": target, "argv": ["true"], "explain": True})
+        assert status in (200, 404), answer
+        if status == 404:
+            continue
+        job = api.order(["sh", "-c", "echo here; exit 3"], target=target, wait=60)
+        assert job["state"] == "ended" and job["end"] == {"kind": "exited", "code": 3}, job
+        assert api.output(job["id"]) == b"here\n"
 
 
 def test_kill_minus_nine_with_fifty_jobs(start):

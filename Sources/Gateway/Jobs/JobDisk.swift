@@ -35,12 +35,16 @@ final class JobDisk: Sendable {
       return body
     }
 
-    func end(_ last: (@Sendable () -> Void)?) {
+    /// - Returns: whether the last one will be done: false where it had ended before.
+    @discardableResult
+    func end(_ last: (@Sendable () -> Void)?) -> Bool {
       condition.lock()
-      if let last, !isOver { work.append(last) }
+      defer { condition.unlock() }
+      guard !isOver else { return false }
+      if let last { work.append(last) }
       isOver = true
       condition.broadcast()
-      condition.unlock()
+      return true
     }
   }
 
@@ -63,7 +67,18 @@ final class JobDisk: Sendable {
   deinit { line.end(nil) }
 
   /// What was given is done, then that, and the threads end.
-  func close(_ last: (@Sendable () -> Void)? = nil) { line.end(last) }
+  func close() { line.end(nil) }
+
+  /// The same, with a last thing to do, for which it waits.
+  func close(_ last: @escaping @Sendable () -> Void) async {
+    await withCheckedContinuation { continuation in
+      let taken = line.end {
+        last()
+        continuation.resume()
+      }
+      if !taken { continuation.resume() }
+    }
+  }
 
   /// Does it some time soon.
   @discardableResult

@@ -136,8 +136,7 @@ extension JobEngine {
     await store.close()
     // What was not let go in time may still want to write.
     try? await disk.run {}
-    disk.close()
-    folder.release()
+    await disk.close { [folder] in folder.close() }
   }
 
   private func letGo(_ job: Job, within grace: Duration) async {

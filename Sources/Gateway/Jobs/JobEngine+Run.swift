@@ -106,7 +106,7 @@ extension JobEngine {
     }
     if isUnwanted { Task { await process.cancel() } }
     var result: ExecResult?
-    while let event = await process.next() {
+    while result == nil, let event = await process.next() {
       switch event {
       case .stdout(let bytes): await keep(bytes, of: .stdout, job)
       case .stderr(let bytes): await keep(bytes, of: .stderr, job)

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// The folder in which jobs are stored: only its owner can look into it, and only one process uses it at a time.
 final class JobFolder: Sendable {
@@ -7,7 +8,7 @@ final class JobFolder: Sendable {
   let path: String
   /// Whether it goes with the process.
   let isTemporary: Bool
-  private let lock: Int32
+  private let lock: Mutex<Int32>
 
   /// Where a job's output is, without the extension.
   func output(_ id: String) -> String { "\(path)/output/\(id)" }
@@ -35,9 +36,9 @@ final class JobFolder: Sendable {
     }
     let file = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard file >= 0 else { throw failure("can't be written: \(String(cString: strerror(errno)))") }
-    lock = file
+    lock = Mutex(file)
     // All is set by now: where this fails, `deinit` closes the file.
-    guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+    guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
       throw failure("is in use by another process")
     }
   }
@@ -52,11 +53,16 @@ final class JobFolder: Sendable {
     return try JobFolder(path: "\(base)/sallyport-jobs-\(name)", isTemporary: true)
   }
 
-  /// Nothing more is written: another may use it.
-  func release() { flock(lock, LOCK_UN) }
+  deinit { close() }
 
-  deinit {
-    Glibc.close(lock)
+  /// Lets the next process in; a temporary folder goes.
+  func close() {
+    let file = lock.withLock { file in
+      defer { file = -1 }
+      return file
+    }
+    guard file >= 0 else { return }
+    Glibc.close(file)
     if isTemporary { try? FileManager.default.removeItem(atPath: path) }
   }
 }

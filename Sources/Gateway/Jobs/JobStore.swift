@@ -101,7 +101,7 @@ final class JobStore: Sendable {
   func close() async {
     try? await write(durable: true) { _ in }
     // Behind what was given: a closed database that is asked ends the process.
-    disk.close { [queue] in try? queue.close() }
+    await disk.close { [queue] in try? queue.close() }
   }
 
   // MARK: Changes
