@@ -144,6 +144,16 @@ final class LogCounter: Sendable {
         "/k8s/api", key: nil, headers: ["User-Agent": "kubectl/v1.32.4 (linux/amd64)"])
       #expect(kubectl.json["message"].string?.contains("https") == true)
       #expect(try await bed.get("/k8s/api/v1/pods", key: CommandBed.readKey).status == 200)
+      // Who may only run commands sees the pod that they name, which kubectl asks for, and no list.
+      for (path, status) in [
+        ("pods", 403), ("nodes", 403), ("namespaces", 403), ("namespaces/home/pods", 403),
+        ("namespaces/home/pods/qemu-100", 200),
+      ] {
+        let answer = try await bed.get("/k8s/api/v1/\(path)", key: CommandBed.runKey)
+        #expect(answer.status == status, "\(path)")
+      }
+      let seen = try await bed.open("\(Self.exec)&command=both", key: CommandBed.runKey).seen()
+      #expect(seen.outText == "out")
     }
   }
 

@@ -119,6 +119,7 @@ final class CommandBed: Sendable {
   static let key = "a-key-that-is-long-enough"
   static let readKey = "a-key-that-may-only-read"
   static let otherKey = "a-key-of-somebody-else"
+  static let runKey = "a-key-that-may-only-run"
   let pve: FakePVE
   let engine: JobEngine
   let transport: PlayTransport
@@ -139,6 +140,10 @@ final class CommandBed: Sendable {
     if var read = APIKey(name: "reader", secret: Secret(readKey)) {
       read.rights = [.inventory]
       configuration.apiKeys.append(read)
+    }
+    if var run = APIKey(name: "runner", secret: Secret(runKey)) {
+      run.rights = [.exec]
+      configuration.apiKeys.append(run)
     }
     if let other = APIKey(name: "other", secret: Secret(otherKey)) {
       configuration.apiKeys.append(other)
