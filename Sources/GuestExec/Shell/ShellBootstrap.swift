@@ -84,6 +84,7 @@ struct ShellBootstrap: Sendable {
   private var verdict: Step?
   private let credentials: Credentials?
   private var nudged = false
+  private var leftPassword = false
   private var gaveUser = false
   private var gavePassword = false
 
@@ -171,6 +172,14 @@ struct ShellBootstrap: Sendable {
   private mutating func answerLogin(at now: Duration) -> Step {
     let asksPassword = Self.plain(lastLine).lowercased().contains("password:")
     let text = String(Self.plain(lastLine).suffix(80))
+    if credentials != nil, asksPassword, !gaveUser, !leftPassword {
+      // Somebody's half login (or the one that a bare return began) is ended first: without a password it is refused.
+      leftPassword = true
+      seen = []
+      lastOutput = now
+      nextTry = now + .seconds(5)
+      return .type([13])
+    }
     guard let credentials, asksPassword ? gaveUser && !gavePassword : !gaveUser else {
       return end(.loginPrompt(text))
     }
