@@ -142,6 +142,9 @@ struct AgentBed: Sendable {
     guard which.isHere else { return nil }
     var configuration = SimulatorConfiguration()
     configuration.timings = .impatient
+    // A busy machine is no silent agent.
+    configuration.timings.agentPing = .seconds(15)
+    configuration.timings.agentCommand = .seconds(25)
     configuration.era = which.era
     var vm = SimulatedGuest.vm(100, name: "web1", agent: true)
     vm.agentBackEnd = which.backEnd

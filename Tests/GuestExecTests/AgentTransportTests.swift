@@ -148,7 +148,7 @@ struct AgentTransportTests {
   @Test("input of many mebibytes comes back as it went", arguments: AgentCase.both)
   func input(_ which: AgentCase) async throws {
     _ = try await AgentBed.with(which) { bed in
-      let size = getenv("SALLYPORT_LONG_TESTS") != nil ? 100 << 20 : 6 << 20
+      let size = getenv("SALLYPORT_LONG_TESTS") != nil ? 100 << 20 : 3 << 20
       let bytes = [UInt8].pattern(size)
       let begun = ContinuousClock.now
       let ran = try await bed.streaming.run(["/bin/cat"], input: bytes)

@@ -138,7 +138,7 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case .agent:
       Reached(
         transport: AgentTransport(client: try await SimulatedNode.shared().client),
-        place: .machine(100))
+        place: .machine(SimulatedNode.agent))
     }
   }
 }
@@ -255,10 +255,21 @@ final class SimulatedNode: Sendable {
   private static let one = Task { try await SimulatedNode() }
   static func shared() async throws -> SimulatedNode { try await one.value }
 
+  /// Virtual machines with an agent: one would serve all tests one after the other.
+  private static let agents = Array(110..<118)
+  /// The same for all of one test.
+  static var agent: Int {
+    let name = Test.current?.name ?? ""
+    return agents[name.utf8.reduce(0) { ($0 &* 31 &+ Int($1)) & 0xFFFF } % agents.count]
+  }
+
   private init() async throws {
     var configuration = SimulatorConfiguration()
     configuration.timings = .impatient
+    configuration.timings.agentPing = .seconds(15)
+    configuration.timings.agentCommand = .seconds(25)
     configuration.guests = [.vm(100, name: "web1", agent: true), .container(200, name: "ct200")]
+    configuration.guests += SimulatedNode.agents.map { .vm($0, name: "agent\($0)", agent: true) }
     pve = try await PVESimulator.start(configuration)
     var cluster = ClusterConfiguration(
       name: "test", hosts: [APIHost(host: "127.0.0.1", port: pve.port)],

@@ -87,22 +87,36 @@ final class AgentInput: Sendable {
       }
       if let turn { return turn }
       if isOver || Task.isCancelled { return nil }
-      await withTaskCancellationHandler {
-        await withCheckedContinuation { continuation in
-          let now = state.withLock { state -> Bool in
-            let mayGo =
-              state.folder != nil && state.inFlight < link.options.callsPerGuest
-              && state.next - state.consumed < Self.window
-            if state.isOver || mayGo || Task.isCancelled { return true }
-            state.waiting.append(continuation)
-            return false
-          }
-          if now { continuation.resume() }
-        }
-      } onCancel: {
-        wake()
+      await waits { [window = Self.window, width = link.options.callsPerGuest] state in
+        state.folder == nil || state.inFlight >= width || state.next - state.consumed >= window
       }
     }
+  }
+
+  /// Waits until something has changed, if there is still a reason to.
+  private func waits(_ hasReason: @Sendable (borrowing State) -> Bool) async {
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isWaiting = state.withLock { state -> Bool in
+          guard !state.isOver, !Task.isCancelled, hasReason(state) else { return false }
+          state.waiting.append(continuation)
+          return true
+        }
+        if !isWaiting { continuation.resume() }
+      }
+    } onCancel: {
+      wake()
+    }
+  }
+
+  /// Waits until the guest has told where its files are and, after a restart, what it has.
+  private func isTold() async -> Bool {
+    while !Task.isCancelled {
+      let (folder, isOver) = state.withLock { ($0.folder, $0.isOver) }
+      if folder != nil || isOver { return !isOver }
+      await waits { $0.folder == nil }
+    }
+    return false
   }
 
   private func wake() {
@@ -115,6 +129,7 @@ final class AgentInput: Sendable {
 
   /// Brings bytes into the guest; returns when they are there, so that what a caller counts as taken is.
   func write(_ bytes: [UInt8]) async {
+    guard await isTold() else { return }
     let skipped = state.withLock { state -> Int in
       let count = min(state.skip, bytes.count)
       state.skip -= count
@@ -138,7 +153,7 @@ final class AgentInput: Sendable {
       defer { state.isClosed = true }
       return !state.isClosed
     }
-    guard isFirst, let turn = await turn(0) else { return }
+    guard isFirst, await isTold(), let turn = await turn(0) else { return }
     await upload([UInt8(ascii: ".")], turn, name: "end")
   }
 
@@ -149,6 +164,7 @@ final class AgentInput: Sendable {
     }
     let file = "\(turn.folder)/c.\(AgentScripts.base + turn.start).\(name)"
     let begun = ContinuousClock.now
+    var refusals = 0
     while !state.withLock({ $0.isOver }) {
       do throws(PVEError) {
         return try await link.write(file, bytes)
@@ -162,7 +178,8 @@ final class AgentInput: Sendable {
         default:
           // The folder goes when the command has ended; a poll tells that better than this refusal.
           if error.message.contains("No such file") { return end() }
-          return broken(error)
+          refusals += 1
+          if refusals > 3 { return broken(error) }
         }
         guard ContinuousClock.now - begun < link.options.patience, !Task.isCancelled else {
           return broken(error)

@@ -67,7 +67,7 @@ enum AgentScripts {
       read -r g <"$d/p" || return
       kill -15 "-$g" || kill -15 "$g"
       nap "$grace"
-      [ -e "$d/s" ] || kill -9 "-$g" || kill -9 "$g"
+      kill -9 "-$g" || [ -e "$d/s" ] || kill -9 "$g"
     }
     tidy() {
       t=0 q=0
@@ -129,8 +129,9 @@ enum AgentScripts {
         nap 0.01
       done
       o=$d/o.1000000000000000 e=$d/e.1000000000000000
-      set -- $(wc -c "$o" "$e")
-      if [ "$(($1 + $3))" -gt 65536 ] || [ -e "$d/o.$((1000000000000000 + $1))" ]; then
+      if [ -e "$o" ] && [ -e "$e" ]; then set -- $(wc -c "$o" "$e"); else set -- 99999 - 0; fi
+      if [ "$(($1 + $3))" -gt 65536 ] || [ -e "$d/o.$((1000000000000000 + $1))" ] ||
+        [ -e "$d/e.$((1000000000000000 + $3))" ]; then
         echo "sallyport $d 0"
       else
         true >"$d/z"
@@ -227,7 +228,7 @@ enum AgentScripts {
     if [ "$4" != 0 ]; then
       { k=0
         while [ $k -lt "$4" ] && [ -d "$d" ] && [ ! -e "$d/s" ]; do k=$((k + 1)); sleep 1; done
-        if [ -d "$d" ] && [ ! -e "$d/s" ]; then hit 9; fi
+        if [ -d "$d" ] && [ ! -e "$d/s" ]; then hit 9; else kill -9 "-$g"; fi
       } </dev/null >/dev/null 2>&1 &
     fi
     echo sent

@@ -22,6 +22,9 @@ final class AgentStreamProcess: ExecProcess {
     /// What the caller was given last; it is dealt with when he asks for the next.
     var given: ExecEvent?
     var driver: Task<Void, Never>?
+    /// What takes the guest's files away; it begins when the end is handed out, for whoever was not told it may still
+    /// want to take the command up again.
+    var clean: (@Sendable () async -> Void)?
     var cleaning: Task<Void, Never>?
     var isCancelled = false
     var brokenInput: String?
@@ -123,7 +126,7 @@ final class AgentStreamProcess: ExecProcess {
       guard words.count == 5, let failure = AgentPoll.State.refusal(String(words[4])) else {
         return status
       }
-      clean(folder: String(words[1]), runner: nil)
+      _ = try? await link.write("\(words[1])/x", [UInt8(ascii: "x")])
       throw failure
     }
     return nil
@@ -184,11 +187,13 @@ final class AgentStreamProcess: ExecProcess {
 
   private func follow(pid: Int?, doubt: String?, isTakenUp: Bool) async {
     var pid = pid
+    // What the runner says at its end waits in the agent until somebody reads it.
+    if isTakenUp { pid = handle?.notes["pid"].flatMap { Int($0) } }
     let begun = ContinuousClock.now
     var patience = AgentPatience(link.options.patience)
     var pace = AgentPace()
     // At first only whether it has ended already: the runner then says everything in one answer.
-    while let runner = pid, !hasInput, !hasTerminal, !Task.isCancelled,
+    while let runner = pid, !isTakenUp, !hasInput, !hasTerminal, !Task.isCancelled,
       ContinuousClock.now - begun < .milliseconds(250)
     {
       do throws(PVEError) {
@@ -234,8 +239,8 @@ final class AgentStreamProcess: ExecProcess {
     else { return false }
     await give(Array(status.stdout[(end + 1)...]), at: 0, isOut: true)
     await give(status.stderr, at: 0, isOut: false)
-    conclude(AgentPoll.State.end(why: String(words[3]), how: String(words[4])))
     clean(folder: String(words[1]), runner: nil)
+    conclude(AgentPoll.State.end(why: String(words[3]), how: String(words[4])))
     return true
   }
 
@@ -429,8 +434,9 @@ final class AgentStreamProcess: ExecProcess {
   /// Everything was read: the guest's folder goes, and so does the agent's note of the runner. The runner's helper
   /// removes the folder within a second; where that has gone as well, it is removed from here.
   private func clean(folder: String, runner: Int?, isAlone: Bool = false) {
-    let task = Task.detached { [link] in
-      if folder.hasSuffix(self.runner.name) {
+    let name = self.runner.name
+    let clean: @Sendable () async -> Void = { [link] in
+      if folder.hasSuffix(name) {
         if isAlone {
           _ = try? await link.run(["/bin/rm", "-rf", folder])
         } else {
@@ -439,7 +445,7 @@ final class AgentStreamProcess: ExecProcess {
       }
       if let runner { _ = try? await link.status(runner) }
     }
-    state.withLock { $0.cleaning = task }
+    state.withLock { $0.clean = clean }
   }
 
   /// Sends a signal to the command's group. - Returns: why that failed.
@@ -480,7 +486,14 @@ final class AgentStreamProcess: ExecProcess {
     // Who waits for nil has it clean.
     if let cleaning { await cleaning.value }
     let event = await events.next()
-    if let event { state.withLock { $0.given = event } }
+    if let event {
+      state.withLock { state in
+        state.given = event
+        guard case .ended = event, let clean = state.clean else { return }
+        state.clean = nil
+        state.cleaning = Task.detached { await clean() }
+      }
+    }
     return event
   }
 
@@ -497,7 +510,9 @@ final class AgentStreamProcess: ExecProcess {
         if [ -s $b/\(runner.name)/y ]; then stty rows \(size.rows) cols \(size.columns) <"$(cat $b/\(runner.name)/y)"; fi
       done
       """
-    _ = try? await link.run(["/bin/sh", "-c", script])
+    for _ in 0..<3 {
+      if (try? await link.run(["/bin/sh", "-c", script])) != nil { return }
+    }
   }
 
   func signal(_ number: Int) async throws(ExecFailure) {

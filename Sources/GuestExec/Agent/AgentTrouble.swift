@@ -57,8 +57,9 @@ enum AgentTrouble {
       || (text.hasPrefix("Agent error: PID") && text.contains("does not exist"))
     {
       self = .unknownPID
-    } else if text.contains("has been disabled") || text.contains("has not been found")
-      || text.contains("is disabled") || text.contains("not allowed")
+    } else if text.contains("guest-exec"),
+      ["has been disabled", "has not been found", "is disabled", "not allowed"].contains(
+        where: text.contains)
     {
       self = .execDisabled
     } else if text.contains("Failed to execute child process")
