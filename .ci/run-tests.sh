@@ -19,9 +19,12 @@ run() { # name, log, command …
 
 run "Build" build.log swift build --build-tests
 # There is no XCTest here, and its runner would print a misleading 'Executed 0 tests'.
-# In two processes: some of the second count the memory of theirs.
+# In three processes: some of the second count the memory of theirs, and the commands of the third are processes that two
+# cores can't start all at once.
 run "Swift tests of the simulated node" swift-node.log swift test --skip-build --disable-xctest --filter PVESimulatorTests
-run "Swift tests" swift-tests.log swift test --skip-build --disable-xctest --skip PVESimulatorTests
+run "Swift tests" swift-tests.log swift test --skip-build --disable-xctest --skip 'PVESimulatorTests|GuestExecTests'
+run "Swift tests of commands" swift-exec.log env SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=4 \
+  swift test --skip-build --disable-xctest --filter GuestExecTests
 run "Programs not ours" programs.log "$venv/bin/python" -m pytest Tests/programs -q --color=no
 if compgen -G 'Tests/browser/test_*.py' >/dev/null; then
   run "Browser" browser.log .ci/run-browser-tests.sh "$venv"

@@ -69,7 +69,8 @@ package final class Gateway: Sendable {
       await join(group)
       throw error
     }
-    let plane = ControlPlane(configuration, broker: broker, jobs: jobs, fleets: fleets, logger: logger)
+    let plane = ControlPlane(
+      configuration, broker: broker, jobs: jobs, fleets: fleets, logger: logger)
     let options = HTTPServer.Options(
       address: configuration.listen,
       tls: configuration.tls.map { ($0.certificateFile, $0.keyFile) },

@@ -133,7 +133,8 @@ extension ProxmoxClient {
           place: Place(node: node, kind: type == "lxc" ? .lxc(vmid) : .qemu(vmid), name: name),
           vmid: vmid, name: name, status: value["status"].string ?? "unknown",
           tags: tags(value["tags"].string),
-          pool: value["pool"].string.flatMap { $0.isEmpty ? nil : $0 }, template: value["template"].bool ?? false,
+          pool: value["pool"].string.flatMap { $0.isEmpty ? nil : $0 },
+          template: value["template"].bool ?? false,
           lock: value["lock"].string, cpu: value["cpu"].double, maxcpu: value["maxcpu"].double,
           mem: value["mem"].int, maxmem: value["maxmem"].int, uptime: value["uptime"].int))
     }

@@ -130,7 +130,13 @@ struct FleetFlowTests {
           return guest
         }
       },
-      { configuration, _ in configure(&configuration, folder: folder) }
+      { configuration, _ in
+        configure(&configuration, folder: folder)
+        // One call of exec for each command, which can be counted.
+        for cluster in configuration.clusters {
+          configuration.clusterExec[cluster.name, default: ClusterExec()].agentMode = .plain
+        }
+      }
     ) { gateway, pve in
       let id = try await order(
         gateway, #"{"select":"tag=fleet","argv":["sleep","0.7"],"concurrency":3,"canary":1}"#)

@@ -150,7 +150,8 @@ class FleetNode:
         with self.lock:
             self.processes[process.pid] = entry
             self.running[process.pid] = vmid
-            self.most = max(self.most, len(self.running))
+            # By guest: looks at a command's output are calls of their own beside it.
+            self.most = max(self.most, len(set(self.running.values())))
         threading.Thread(target=collect, daemon=True).start()
         return {"pid": process.pid}
 

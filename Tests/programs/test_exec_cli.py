@@ -101,7 +101,7 @@ def test_a_signal_is_128_and_its_number(way, target):
     (["exec", "nope", "--", "true"], 203, "not-found"),
     (["exec", "lxc/201", "--", "true"], 203, "guest-not-running"),
     (["exec", "db1", "--", "true"], 206, "agent-not-configured"),
-    (["exec", VM, "--", "/no/such/program"], 208, "start-failed"),
+    (["exec", "--cwd", "/no/such/folder", VM, "--", "true"], 208, "start-failed"),
     (["exec", "db1", "--via", "agent", "--", "true"], 206, "agent-not-configured"),
 ])
 def test_our_own_failures_are_above_200(way, arguments, code, kind):

@@ -55,8 +55,14 @@ extension JobEngine {
   ) async -> Result<GuestExec.Running, ExecFailure> {
     do throws(ExecFailure) {
       var place = place
-      // Guests move while a job waits.
-      if Date().timeIntervalSince(created) > 5 { place = try await exec.place(of: place.target) }
+      // Guests move while a job waits. Where the cluster can't be asked, the way there will say so better.
+      if Date().timeIntervalSince(created) > 5 {
+        do throws(ExecFailure) {
+          place = try await exec.place(of: place.target)
+        } catch {
+          guard error.kind == .unreachable else { throw error }
+        }
+      }
       return .success(
         try await exec.start(
           order.request, on: place, via: order.transport, among: order.allowedTransports))

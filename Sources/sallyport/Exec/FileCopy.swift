@@ -85,16 +85,17 @@ struct FileCopy: Sendable {
     let reached = Mutex(offset)
     try await persistently({ reached.withLock { $0 } }) {
       // After a break the target says how much has arrived.
-      if try await send(file, size: about.size, from: offset, to: place, mark: mark, whole: whole) {
-        return
-      }
+      guard
+        let missing = try await send(
+          file, size: about.size, from: offset, to: place, mark: mark, whole: whole)
+      else { return }
       let there = try await probe(destination, name: lastName(path), mark: mark).partial
       offset = 0
       if let there, there.size <= about.size, try await file.hash(there.size).hex == there.hash {
         offset = there.size
       }
       reached.withLock { $0 = max($0, offset) }
-      throw GuestShell.Broken(sentence: "Not all of it arrived.")
+      throw GuestShell.Broken(sentence: missing)
     }
     let bits = String(mode ?? about.mode, radix: 8)
     try await expect(
@@ -107,10 +108,10 @@ struct FileCopy: Sendable {
   }
 
   /// Sends a file from an offset on.
-  /// - Returns: whether the target has all of it; false where some is missing.
+  /// - Returns: nil where the target has all of it; else a sentence that says what is missing.
   private func send(
     _ file: LocalFile, size: Int, from offset: Int, to place: String, mark: String, whole: String
-  ) async throws -> Bool {
+  ) async throws -> String? {
     bar.begin(total: size, before: offset)
     let at = Shared(offset)
     let answer: GuestShell.Answer
@@ -132,15 +133,14 @@ struct FileCopy: Sendable {
         })
     } catch let broken as GuestShell.Broken {
       if Task.isCancelled { throw Self.cancelled() }
-      _ = broken
-      return false
+      return broken.sentence
     }
     try check(answer, "can't be written to")
     let words = answer.lines(1).first?.split(separator: " ").map(String.init) ?? []
     guard words.count == 2, let there = Int(words[0]) else {
       throw unexpected(answer)
     }
-    guard there == size else { return false }
+    guard there == size else { return "\(there) of \(size) bytes arrived." }
     guard words[1] != "none" else {
       throw Failure(
         kind: "no-hash", sentence: "\(shell.name) has no program that computes a SHA-256.",
@@ -150,7 +150,7 @@ struct FileCopy: Sendable {
       _ = try? await shell.run(CopyScripts.uploadDrop, [bytes(place), bytes(mark)])
       throw mismatch("What arrived in \(shell.name) is not what was sent", whole, words[1])
     }
-    return true
+    return nil
   }
 
   /// Brings what comes from a pipe: its size isn't known, and it can't be read twice.

@@ -5,6 +5,7 @@ import Logging
 import ProxmoxClient
 import Synchronization
 import TestSupport
+import Testing
 
 @testable import Gateway
 
@@ -205,18 +206,20 @@ final class JobBed: Sendable {
     try result.get()
   }
 
-  static let place = JobPlace(
-    cluster: "test",
-    place: Place(node: NodeName("pve1")!, kind: .qemu(VMID(100)!), name: "web1"))
+  private static func place() throws -> JobPlace {
+    let vmid = try #require(VMID(100))
+    let node = try #require(NodeName("pve1"))
+    return JobPlace(cluster: "test", place: Place(node: node, kind: .qemu(vmid), name: "web1"))
+  }
 
   func submit(
     _ argv: [String] = ["true"], idempotencyKey: String? = nil,
     _ change: (inout JobOrder) -> Void = { _ in }
   ) async throws -> JobSummary {
-    var order = JobOrder(target: .qemu(VMID(100)!), request: ExecRequest(argv))
+    var order = JobOrder(target: .qemu(try #require(VMID(100))), request: ExecRequest(argv))
     change(&order)
     return try await engine.submit(
-      order, by: key, idempotencyKey: idempotencyKey, at: Self.place)
+      order, by: key, idempotencyKey: idempotencyKey, at: try Self.place())
   }
 
   func over(_ id: String) async throws -> JobSummary {
