@@ -219,13 +219,10 @@ final class ShellDriver: TerminalLineUser {
       turn()
     case (.started(let pid), .ordered(var runner)):
       runner.pid = pid
+      runs(runner)
+    case (.started(let pid), .running(var runner)):
+      runner.pid = pid
       phase = .running(runner)
-      if !runner.isComplete, let limit = order.timeLimit {
-        limitTimer = loop.schedule(after: .milliseconds(limit)) { [weak self] in
-          self?.stop(.timedOut)
-        }
-      }
-      begin()
     case (.failed(let step, let code), .ordered):
       fail(.start(step: step, code: code, order: order, place: place))
     case (.batch(let number), _):
@@ -241,6 +238,16 @@ final class ShellDriver: TerminalLineUser {
     }
   }
 
+  private func runs(_ runner: LoadedRunner) {
+    phase = .running(runner)
+    if !runner.isComplete, let limit = order.timeLimit {
+      limitTimer = loop.schedule(after: .milliseconds(limit)) { [weak self] in
+        self?.stop(.timedOut)
+      }
+    }
+    begin()
+  }
+
   private func begin() {
     let started = started
     self.started = nil
@@ -250,6 +257,8 @@ final class ShellDriver: TerminalLineUser {
   // MARK: Output
 
   private func output(_ bytes: UnsafeRawBufferPointer, isError: Bool) {
+    // A quick command's output may be there before the word that it runs.
+    if case .ordered(let runner) = phase { runs(runner) }
     guard case .running = phase else { return }
     if isError {
       received.stderr += bytes.count
@@ -269,6 +278,7 @@ final class ShellDriver: TerminalLineUser {
     guard let bytes = Base64.decode(text) else {
       return lose("the runner's frames were damaged on the way")
     }
+    if case .ordered(let runner) = phase { runs(runner) }
     if case .running(var runner) = phase {
       runner.frames += 1
       phase = .running(runner)
