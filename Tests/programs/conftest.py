@@ -10,6 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -32,12 +33,14 @@ def find_program():
 
 
 PROGRAM = find_program()
+HOME = tempfile.TemporaryDirectory(prefix="sallyport-home-")
 
 
 def clean_environment(**more):
     """The environment without what would steer the program, and with what is given."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("SALLYPORT")}
-    kept["HOME"] = "/nonexistent"
+    # A home of its own: a gateway keeps its jobs there, and shells their history.
+    kept["HOME"] = HOME.name
     return {**kept, **{k: str(v) for k, v in more.items()}}
 
 

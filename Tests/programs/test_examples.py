@@ -149,7 +149,7 @@ def test_what_is_commented_out_is_right_too(node, tmp_path):
             continue
         lines.append(re.sub(r"^( *)# (?=( *(- )?[a-zA-Z]+: *(\S.*)?$))(?! *(openssl|pveum|sallyport))", r"\1", line)
                      if re.match(r" *# +(links|sessions|limits|timeouts|trustedProxies|allowedOrigins|frameAncestors|loops|ttl|maximum\w+|idle"
-                                 r"|maxDuration|history|attempts|firstMessage|dial|pingInterval|deadAfter|slowViewer|rfbKeepAlive|connect|total)\b.*:",
+                                 r"|exec(?=:\s*$)|keepFor|outputLimit|agentWait|agentMode|maxDuration|history|attempts|firstMessage|dial|pingInterval|deadAfter|slowViewer|rfbKeepAlive|connect|total)\b.*:",
                                  line) else line)
     text = "\n".join(lines)
     assert "\nlimits:" in text and "\n    timeouts:" in text and "\nloops: 2" in text
