@@ -162,7 +162,10 @@ import Testing
 
   @Test("the terminal's first size is the command's, later ones arrive")
   func sizes() async throws {
-    try await CommandBed.with { bed in
+    // Long enough for the size to come on the busiest machine.
+    var patient = CommandStream.Timings()
+    patient.firstSize = .seconds(20)
+    try await CommandBed.with(patient) { bed in
       let viewer = try await bed.stream("cat", more: "&tty=true&stdin=true")
       try await viewer.send(binary: [4] + Array(#"{"Width":132,"Height":43}"#.utf8))
       _ = try await bed.job { $0.state == .running }
@@ -177,6 +180,8 @@ import Testing
       #expect(String(decoding: bytes.dropFirst(), as: UTF8.self) == "99x33;")
       try await viewer.closeInput()
       #expect(try await viewer.seen().status["status"].string == "Success")
+    }
+    try await CommandBed.with { bed in
       let silent = try await bed.stream("exit", "0", more: "&tty=true").seen()
       #expect(silent.status["status"].string == "Success")
       #expect(

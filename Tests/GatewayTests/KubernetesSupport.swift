@@ -132,7 +132,10 @@ final class CommandBed: Sendable {
     self.port = port
   }
 
-  static func with(_ body: (CommandBed) async throws -> Void) async throws {
+  static func with(
+    _ timings: CommandStream.Timings = CommandStream.Timings(),
+    _ body: (CommandBed) async throws -> Void
+  ) async throws {
     let pve = try await FakePVE.start()
     var configuration = GatewayConfiguration(
       listen: .loopback(port: 0), clusters: [pve.cluster()],
@@ -162,7 +165,8 @@ final class CommandBed: Sendable {
       ExecConfiguration(), clusters: clusters, execs: execs, logger: logger)
     let fleets = try await FleetEngine(engine, keys: configuration.apiKeys)
     let plane = ControlPlane(
-      configuration, broker: broker, jobs: engine, fleets: fleets, logger: logger)
+      configuration, broker: broker, jobs: engine, fleets: fleets, logger: logger,
+      commandTimings: timings)
     let group = try LoopGroup(count: 1)
     let server = try await HTTPServer(
       on: group,

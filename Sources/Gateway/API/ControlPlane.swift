@@ -19,11 +19,15 @@ final class ControlPlane: HTTPHandler {
   private let logger: Logger
   private let stopping = Atomic(false)
   private let address = Mutex("")
+  /// Times of command streams.
+  let commandTimings: CommandStream.Timings
 
   init(
     _ configuration: GatewayConfiguration, broker: ConsoleBroker, jobs: JobEngine,
-    fleets: FleetEngine, logger: Logger
+    fleets: FleetEngine, logger: Logger,
+    commandTimings: CommandStream.Timings = CommandStream.Timings()
   ) {
+    self.commandTimings = commandTimings
     self.configuration = configuration
     self.broker = broker
     self.jobs = jobs
@@ -259,13 +263,7 @@ final class ControlPlane: HTTPHandler {
         remedy: "The viewer's websocket is \(prefix)/v1/viewer.")
     }
     if let problem = origins.refusal(request, connection) { throw problem }
-    if let version = request.headers["sec-websocket-version"], version != "13" {
-      var problem = Problem(
-        426, "upgrade-required", "Websocket version \(version.prefix(20)) is not spoken here.",
-        remedy: "Use version 13 (RFC 6455).")
-      problem.headers = [("Sec-WebSocket-Version", "13")]
-      throw problem
-    }
+    try request.checkWebSocketVersion()
     let offered = (request.headers["sec-websocket-protocol"] ?? "").split(separator: ",").map {
       $0.filter { $0 != " " }
     }

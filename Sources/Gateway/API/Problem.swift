@@ -112,4 +112,26 @@ extension HTTPResponse {
       headers: [("Content-Type", "application/json"), ("Cache-Control", "no-store")] + headers,
       body: Array(value.description.utf8))
   }
+
+  /// Server-sent events, which no cache keeps and no proxy gathers.
+  static func serverSentEvents(_ source: HTTPBodySource) -> HTTPResponse {
+    HTTPResponse(
+      status: 200,
+      headers: [
+        ("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"),
+        ("X-Accel-Buffering", "no"),
+      ], source: source)
+  }
+}
+
+extension HTTPRequest {
+  /// Refuses a websocket of another version than RFC 6455's.
+  func checkWebSocketVersion() throws(Problem) {
+    guard let version = headers["sec-websocket-version"], version != "13" else { return }
+    var problem = Problem(
+      426, "upgrade-required", "Websocket version \(version.prefix(20)) is not spoken here.",
+      remedy: "Use version 13 (RFC 6455).")
+    problem.headers = [("Sec-WebSocket-Version", "13")]
+    throw problem
+  }
 }

@@ -2,6 +2,24 @@ import ConsoleProtocol
 import ProxmoxClient
 
 extension Clusters {
+  /// What is in some clusters, asked in parallel, in their order.
+  static func inventories(
+    of clusters: [Cluster]
+  ) async -> [(cluster: String, result: Result<Inventory, Problem>)] {
+    let answers = await withTaskGroup(of: (Int, Result<Inventory, Problem>).self) { group in
+      for (i, cluster) in clusters.enumerated() {
+        group.addTask {
+          let answer = await cluster.result { client throws(PVEError) in
+            try await client.inventory()
+          }
+          return (i, answer.mapError { Problem($0, cluster: cluster.name) })
+        }
+      }
+      return await group.reduce(into: [Int: Result<Inventory, Problem>]()) { $0[$1.0] = $1.1 }
+    }
+    return clusters.enumerated().compactMap { i, cluster in answers[i].map { (cluster.name, $0) } }
+  }
+
   /// `GET /v1/inventory`: every cluster's nodes and guests, asked in parallel. A cluster that fails says so in its own
   /// entry.
   func inventory() async -> JSONValue {

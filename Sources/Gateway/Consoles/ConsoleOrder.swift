@@ -34,28 +34,12 @@ package struct ConsoleOrder: Sendable {
   /// Reads the JSON form.
   init(_ request: HTTPRequest, _ configuration: GatewayConfiguration) throws(Problem) {
     let body = try JSONBody(request, known: Self.fields)
-    guard var text = try body.string("target"), !text.isEmpty else {
+    guard let text = try body.string("target"), !text.isEmpty else {
       throw Problem(
         400, "missing-field", "The field 'target' is missing.", field: "target",
         remedy: "Send e.g. {\"target\":\"qemu/100\"}.")
     }
-    cluster = try body.string("cluster")
-    // `home:qemu/100` names the cluster in front.
-    if let colon = text.firstIndex(of: ":") {
-      let name = String(text[..<colon])
-      if let other = cluster, other != name {
-        throw Problem(
-          400, "conflict", "'target' names the cluster '\(name.prefix(80))' and 'cluster' another.",
-          field: "cluster", remedy: "Name it once.")
-      }
-      cluster = name
-      text = String(text[text.index(after: colon)...])
-    }
-    do throws(Target.Malformed) {
-      target = try Target(text)
-    } catch {
-      throw Problem(400, "bad-target", "\(error).", field: "target")
-    }
+    (target, cluster) = try JobOrder.target(text, cluster: try body.string("cluster"))
     if let word = try body.string("console") {
       guard let console = Console(word) else {
         throw Problem(

@@ -137,27 +137,10 @@ final class FleetEngine: Sendable {
           remedy: "The clusters are: \(clusters.all.map(\.name).joined(separator: ", ")).")
       }
     }
-    let results = await withTaskGroup(of: (Int, Result<Inventory, Problem>).self) { group in
-      for (i, cluster) in wanted.enumerated() {
-        group.addTask {
-          do throws(PVEError) {
-            return (
-              i,
-              .success(
-                try await cluster.ask { client throws(PVEError) in try await client.inventory() })
-            )
-          } catch {
-            return (i, .failure(Problem(error, cluster: cluster.name)))
-          }
-        }
-      }
-      return await group.reduce(into: [Int: Result<Inventory, Problem>]()) { $0[$1.0] = $1.1 }
-    }
     var out: [(cluster: String, inventory: Inventory)] = []
-    for (i, cluster) in wanted.enumerated() {
-      // A cluster that doesn't answer is not a cluster without guests.
-      guard let result = results[i] else { continue }
-      out.append((cluster.name, try result.get()))
+    // A cluster that doesn't answer is not a cluster without guests.
+    for (name, result) in await Clusters.inventories(of: wanted) {
+      out.append((name, try result.get()))
     }
     return out
   }

@@ -26,12 +26,7 @@ extension ControlPlane {
     let source = HTTPBodySource { writer in
       await Self.tell(summary, of: fleets, after: start, to: writer)
     }
-    return HTTPResponse(
-      status: 200,
-      headers: [
-        ("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"),
-        ("X-Accel-Buffering", "no"),
-      ], source: source)
+    return .serverSentEvents(source)
   }
 
   private static func tell(

@@ -40,7 +40,7 @@ extension JobOrder {
     request.hasInput = input != .none
     self.init(target: target, cluster: cluster, request: request)
     self.input = input
-    transport = try Self.transport(body)
+    transport = try Self.transport(try body.string("transport"))
     if !body.value("onDisconnect").isNull {
       guard let rule = DisconnectRule(json: body.value("onDisconnect")) else {
         throw JSONBody.wrong("onDisconnect", "\"keep\", \"kill\" or {\"keepFor\":SECONDS}")
@@ -160,8 +160,8 @@ extension JobOrder {
   }
 
   /// `auto`, or nothing, leaves the choice to us.
-  static func transport(_ body: JSONBody) throws(Problem) -> TransportName? {
-    guard let word = try body.string("transport"), word != "auto" else { return nil }
+  static func transport(_ word: String?) throws(Problem) -> TransportName? {
+    guard let word, word != "auto" else { return nil }
     guard let name = TransportName(rawValue: word) else {
       throw Problem(
         400, "bad-transport", "There is no transport '\(word.prefix(80))'.", field: "transport",

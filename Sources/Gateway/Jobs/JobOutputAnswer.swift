@@ -96,12 +96,7 @@ extension ControlPlane {
         group.cancelAll()
       }
     }
-    return HTTPResponse(
-      status: 200,
-      headers: [
-        ("Content-Type", "text/event-stream"), ("Cache-Control", "no-store"),
-        ("X-Accel-Buffering", "no"),
-      ], source: source)
+    return .serverSentEvents(source)
   }
 
   /// One server-sent event. The data has no line end in it.

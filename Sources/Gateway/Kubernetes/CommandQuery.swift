@@ -141,7 +141,7 @@ extension JobOrder {
     request.outputLimit =
       try query.int("outputLimit", 0...configuration.outputLimit) ?? configuration.outputLimit
     self.init(target: target, cluster: cluster, request: request)
-    transport = try Self.transport(try query.one("transport"))
+    transport = try JobOrder.transport(try query.one("transport"))
     onDisconnect = try Self.disconnect(try query.one("onDisconnect"))
     try Self.check(request)
   }
@@ -157,17 +157,6 @@ extension JobOrder {
       else { throw CommandQuery.wrong("onDisconnect", "kill, keep or keep-for=SECONDS") }
       return .keepFor(.milliseconds(Int(seconds * 1000)))
     }
-  }
-
-  static func transport(_ word: String?) throws(Problem) -> TransportName? {
-    guard let word, word != "auto" else { return nil }
-    guard let name = TransportName(rawValue: word) else {
-      throw Problem(
-        400, "bad-transport", "There is no transport '\(word.prefix(80))'.", field: "transport",
-        remedy:
-          "There are: auto, \(TransportName.allCases.map(\.rawValue).joined(separator: ", ")).")
-    }
-    return name
   }
 
   static func check(_ request: ExecRequest) throws(Problem) {

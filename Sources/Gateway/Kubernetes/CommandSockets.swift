@@ -76,13 +76,7 @@ extension ControlPlane {
     _ work: CommandStream.Work, _ wanted: CommandStream.Wanted, _ call: Call, on loop: Loop
   ) throws(Problem) -> any WebSocketHandler {
     let request = call.request
-    if let version = request.headers["sec-websocket-version"], version != "13" {
-      var problem = Problem(
-        426, "upgrade-required", "Websocket version \(version.prefix(20)) is not spoken here.",
-        remedy: "Use version 13 (RFC 6455).")
-      problem.headers = [("Sec-WebSocket-Version", "13")]
-      throw problem
-    }
+    try request.checkWebSocketVersion()
     let offer = request.headers["sec-websocket-protocol"] ?? ""
     // The server agrees on the first that it knows, and it knows the viewers' too.
     guard !offer.contains(Gateway.subprotocol), let version = RemoteCommandOffer(offer).version
@@ -105,6 +99,7 @@ extension ControlPlane {
           + "Bearer KEY.")
     }
     return CommandStream(
-      work, wanted, version: version, by: try caller(call), engine: jobs, on: loop)
+      work, wanted, version: version, by: try caller(call), engine: jobs, on: loop,
+      timings: commandTimings)
   }
 }

@@ -97,7 +97,7 @@ extension ControlPlane {
     let clusters = try kubernetesClusters(namespace)
     let several = clusters.count > 1
     var out: [KubernetesObject] = []
-    for (cluster, result) in await inventories(of: clusters) {
+    for (cluster, result) in await Clusters.inventories(of: clusters) {
       do throws(Problem) {
         let inventory = try result.get()
         out += KubernetesObject.pods(inventory, cluster: cluster)
@@ -109,31 +109,9 @@ extension ControlPlane {
     return out
   }
 
-  private func inventories(
-    of clusters: [Cluster]
-  ) async -> [(String, Result<Inventory, Problem>)] {
-    let answers = await withTaskGroup(of: (Int, Result<Inventory, Problem>).self) { group in
-      for (i, cluster) in clusters.enumerated() {
-        group.addTask {
-          do throws(PVEError) {
-            return (
-              i,
-              .success(
-                try await cluster.ask { client throws(PVEError) in try await client.inventory() })
-            )
-          } catch {
-            return (i, .failure(Problem(error, cluster: cluster.name)))
-          }
-        }
-      }
-      return await group.reduce(into: [Int: Result<Inventory, Problem>]()) { $0[$1.0] = $1.1 }
-    }
-    return clusters.enumerated().compactMap { i, cluster in answers[i].map { (cluster.name, $0) } }
-  }
-
   private func nodes() async throws(Problem) -> [KubernetesObject] {
     var out: [KubernetesObject] = []
-    let all = await inventories(of: broker.clusters.all)
+    let all = await Clusters.inventories(of: broker.clusters.all)
     for (cluster, result) in all {
       switch result {
       case .success(let inventory): out += inventory.nodes.map { .node($0, cluster: cluster) }
@@ -162,7 +140,7 @@ extension ControlPlane {
   private func pod(_ name: String, in namespace: String) async throws(Problem) -> KubernetesObject {
     let (target, cluster) = try kubernetesTarget(name, in: namespace)
     let (found, place) = try await broker.clusters.resolve(target, in: cluster)
-    for (_, result) in await inventories(of: [found]) {
+    for (_, result) in await Clusters.inventories(of: [found]) {
       let inventory = try result.get()
       let all = KubernetesObject.pods(inventory, cluster: found.name, named: target.podName)
       if let pod = all.first(where: { $0.place == place.description }) { return pod }
