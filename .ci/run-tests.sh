@@ -15,14 +15,17 @@ run() { # name, log, command …
   line=$(grep -aE 'Test run with|[0-9]+ (passed|failed|error)|no tests ran|error:|Build complete' "$log" | tail -n 1)
   [ "$status" -eq 0 ] || { failed=1; line="FAILED (exit $status) $line"; }
   closing+=("$name: ${line:-exit $status}")
+  # Which ones, and why: repeated at the end, where whoever sees only a log's tail finds it.
+  [ "$status" -eq 0 ] || closing+=("$(grep -aE -A 3 'recorded an issue|^(FAILED|ERROR) |error: ' "$log" | cut -c 1-400 | head -n 40)")
 }
 
 run "Build" build.log swift build --build-tests
 # There is no XCTest here, and its runner would print a misleading 'Executed 0 tests'.
 # In three processes: some of the second count the memory of theirs, and the commands of the third are processes that two
-# cores can't start all at once.
+# cores can't start all at once. So many at a time, that none starves.
 run "Swift tests of the simulated node" swift-node.log swift test --skip-build --disable-xctest --filter PVESimulatorTests
-run "Swift tests" swift-tests.log swift test --skip-build --disable-xctest --skip 'PVESimulatorTests|GuestExecTests'
+run "Swift tests" swift-tests.log env SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=12 \
+  swift test --skip-build --disable-xctest --skip 'PVESimulatorTests|GuestExecTests'
 run "Swift tests of commands" swift-exec.log env SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=4 \
   swift test --skip-build --disable-xctest --filter GuestExecTests
 run "Programs not ours" programs.log "$venv/bin/python" -m pytest Tests/programs -q --color=no

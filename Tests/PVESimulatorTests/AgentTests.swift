@@ -116,7 +116,7 @@ extension NodeTests {
       "a child in the background that holds a stream keeps `exited` at 0", arguments: agentBackEnds)
     func background(_ backEnd: AgentBackEnd) async throws {
       _ = try await withAgent(backEnd) { pve in
-        let words = ["/bin/sh", "-c", "sleep 1 & echo hi"]
+        let words = ["/bin/sh", "-c", "sleep 3 & echo hi"]
         let pid = try #require(try await pve.exec(words).data["pid"]?.number)
         try await Task.sleep(for: .milliseconds(300))
         let early = try await pve.agent("GET", "/exec-status?pid=\(pid)")
@@ -329,8 +329,8 @@ extension NodeTests {
       _ = try await withAgent(
         .builtIn,
         {
-          $0.timings.agentPing = .milliseconds(100)
-          $0.timings.agentCommand = .milliseconds(200)
+          $0.timings.agentPing = .seconds(1)
+          $0.timings.agentCommand = .seconds(1)
           var hanging = SimulatedGuest.vm(110, name: "hangs", agent: true)
           hanging.agentBackEnd = .hangs
           var absent = SimulatedGuest.vm(111, name: "absent", agent: true)
@@ -381,7 +381,7 @@ extension NodeTests {
         .hangs,
         {
           $0.timings.agentPing = .milliseconds(300)
-          $0.timings.agentCommand = .seconds(2)
+          $0.timings.agentCommand = .seconds(4)
         }
       ) { pve in
         async let first = pve.exec(["/bin/true"])

@@ -7,7 +7,7 @@ extension NodeTests {
   struct ConsoleMannerTests {
     @Test("vncterm takes several viewers of one terminal and waits a while for the next")
     func severalViewers() async throws {
-      try await withNode({ $0.timings.listenerLife = .milliseconds(600) }) { pve in
+      try await withNode({ $0.timings.listenerLife = .seconds(3) }) { pve in
         let root = try await pve.login()
         let mint = try await pve.mint("/lxc/200", "vncproxy", ["websocket": "1"], as: root)
         let lit = try await blocking {
@@ -48,8 +48,8 @@ extension NodeTests {
     @Test("vncterm ends when nobody types for long, and when nobody ever comes")
     func keyboardSilence() async throws {
       try await withNode({
-        $0.timings.keyboardSilence = .milliseconds(300)
-        $0.timings.listenerLife = .milliseconds(200)
+        $0.timings.keyboardSilence = .seconds(2)
+        $0.timings.listenerLife = .seconds(2)
       }) { pve in
         let root = try await pve.login()
         let nobody = try await pve.mint("", "vncshell", ["websocket": "1"], as: root)
@@ -151,7 +151,7 @@ extension NodeTests {
     @Test("a program that runs when the listener waits in vain: the task says what termproxy says")
     func taskTexts() async throws {
       try await withNode({
-        $0.timings.listenerLife = .milliseconds(200)
+        $0.timings.listenerLife = .seconds(2)
         $0.timings.loginLine = .milliseconds(200)
       }) { pve in
         let root = try await pve.login()

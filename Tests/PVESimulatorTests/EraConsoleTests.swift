@@ -198,8 +198,8 @@ extension NodeTests {
             let (text, ended) = try await pve.terminal("", as: root) { terminal in
               try terminal.type("go\n")
               var all: [UInt8] = []
-              while let frame = try terminal.frame(seconds: 0.7) { all += frame.payload }
-              return (String(decoding: all, as: UTF8.self), terminal.ends(seconds: 0.1))
+              while let frame = try terminal.frame(seconds: 2) { all += frame.payload }
+              return (String(decoding: all, as: UTF8.self), terminal.ends(seconds: 1))
             }
             switch (text.contains("LASTWORD"), ended) {
             case (true, true): clean += 1

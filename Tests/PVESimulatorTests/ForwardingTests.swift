@@ -7,7 +7,7 @@ extension NodeTests {
   struct ForwardingTests {
     /// Two nodes; VM 300 is on the second.
     private func withTwo(
-      forwarding: Duration = .milliseconds(300), _ body: (Simulator) async throws -> Void
+      forwarding: Duration = .seconds(2), _ body: (Simulator) async throws -> Void
     ) async throws {
       var configuration = SimulatorConfiguration()
       configuration.clusterName = "two"

@@ -11,7 +11,6 @@ extension NodeTests {
     private static let attackers = 4
     /// No program of this machine is behind any console.
     private static func harmless(_ configuration: inout SimulatorConfiguration) {
-      configuration.timings.idleTimeout = .milliseconds(300)
       configuration.timings.listenerLife = .seconds(2)
       configuration.nodeShell = .echo
       configuration.guests = [
@@ -62,7 +61,10 @@ extension NodeTests {
 
     @Test("spoiled requests: every connection is answered or closed in time")
     func requests() async throws {
-      try await withNode(Self.harmless) { pve in
+      try await withNode({
+        Self.harmless(&$0)
+        $0.timings.idleTimeout = .seconds(2)
+      }) { pve in
         let port = pve.port
         let auditor = try await pve.login("auditor@pve").lines
         let token = TestCredential.token(pve).lines

@@ -63,7 +63,7 @@ extension NodeTests {
 
     @Test("plain HTTP on the TLS port is sent to https; without a Host there is no answer")
     func plainHTTP() async throws {
-      try await withNode({ $0.timings.idleTimeout = .milliseconds(300) }) { pve in
+      try await withNode({ $0.timings.idleTimeout = .seconds(2) }) { pve in
         let port = pve.port
         let cases = [
           ("GET /api2/json/version?a=b HTTP/1.1\r\nHost: pve1:8006\r\n\r\n", 301),

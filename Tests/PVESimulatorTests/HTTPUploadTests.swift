@@ -95,7 +95,7 @@ extension NodeTests {
 
     @Test("a body that is no multipart form, and one that stops, get no answer")
     func silence() async throws {
-      try await withNode({ $0.timings.idleTimeout = .milliseconds(300) }) { pve in
+      try await withNode({ $0.timings.idleTimeout = .seconds(2) }) { pve in
         let auth = TestCredential.token(pve).lines
         let port = pve.port
         for type in [

@@ -146,8 +146,8 @@ extension NodeTests {
           let (text, ended) = try await pve.terminal("", as: root) { terminal in
             try terminal.type("go\n")
             var all: [UInt8] = []
-            while let frame = try terminal.frame(seconds: 1) { all += frame.payload }
-            return (String(decoding: all, as: UTF8.self), terminal.ends(seconds: 0.3))
+            while let frame = try terminal.frame(seconds: 2) { all += frame.payload }
+            return (String(decoding: all, as: UTF8.self), terminal.ends(seconds: 1))
           }
           switch ending {
           case .staysOpen, .mixed: #expect(text.contains("LASTWORD") && !ended)

@@ -140,7 +140,7 @@ extension NodeTests {
         #expect(try await duration("/nodes/pve1/qemu/100/agent/get-osinfo") >= .milliseconds(300))
         #expect(pve.journal.entries.last.map { $0.duration >= .milliseconds(300) } == true)
         _ = try await duration("/nodes/pve1/qemu/100/config")
-        #expect(pve.journal.entries.last.map { $0.duration < .milliseconds(300) } == true)
+        #expect(pve.journal.entries.last?.faults == [])
       }
     }
 
@@ -148,7 +148,7 @@ extension NodeTests {
     func agentState() async throws {
       try await withNode({
         $0.guests = [.vm(100, name: "a", agent: true)]
-        $0.timings.agentPing = .milliseconds(200)
+        $0.timings.agentPing = .seconds(1)
       }) { pve in
         let token = TestCredential.token(pve)
         let ping = "/nodes/pve1/qemu/100/agent/ping"
@@ -265,9 +265,9 @@ extension NodeTests {
         #expect(try await pve.call("GET", "/version", as: root).status == 401)
         await pve.removeFault(id)
         #expect(try await pve.call("GET", "/version", as: root).status == 200)
-        try await pve.inject("clock-skew=8000,for=200ms")
+        try await pve.inject("clock-skew=8000,for=2s")
         #expect(try await pve.call("GET", "/version", as: root).status == 401)
-        try await Task.sleep(for: .milliseconds(300))
+        try await Task.sleep(for: .milliseconds(2200))
         #expect(try await pve.call("GET", "/version", as: root).status == 200)
       }
     }
@@ -314,12 +314,12 @@ extension NodeTests {
     func nodeDownAtRequest() async throws {
       try await withNode(twoNodes) { pve in
         let token = TestCredential.token(pve)
-        try await pve.inject("node-down=pve2,for=300ms,path=/version,nth=2")
+        try await pve.inject("node-down=pve2,for=2s,path=/version,nth=2")
         #expect(try await pve.call("GET", "/version", as: token).status == 200)
         #expect(try await pve.call("GET", "/nodes/pve2/status", as: token).status == 200)
         #expect(try await pve.call("GET", "/version", as: token).status == 200)
         #expect(try await pve.call("GET", "/nodes/pve2/status", as: token).status == 595)
-        try await Task.sleep(for: .milliseconds(400))
+        try await Task.sleep(for: .milliseconds(2200))
         #expect(try await pve.call("GET", "/nodes/pve2/status", as: token).status == 200)
         #expect(await pve.faults.first?.holds == false)
       }
@@ -328,10 +328,10 @@ extension NodeTests {
     @Test("a node that goes down takes its own request with it")
     func ownNodeDown() async throws {
       try await withNode { pve in
-        try await pve.inject("node-down,for=200ms,nth=1")
+        try await pve.inject("node-down,for=2s,nth=1")
         #expect(try await bytes(pve, "/version") == [])
         await #expect(throws: ClientFailure.self) { try await bytes(pve, "/version") }
-        try await Task.sleep(for: .milliseconds(300))
+        try await Task.sleep(for: .milliseconds(2200))
         #expect(try await pve.call("GET", "/version", as: .token(pve)).status == 200)
       }
     }
@@ -366,10 +366,10 @@ extension NodeTests {
         let root = try await pve.login()
         let port = pve.port
         let open = try await blocking { try UncheckedBox(TestConnection(port: port)) }
-        try await pve.inject("restart-proxy,for=300ms")
+        try await pve.inject("restart-proxy,for=2s")
         #expect(try await blocking { open.value.readToEnd(seconds: 5) } == [])
         await #expect(throws: ClientFailure.self) { try await bytes(pve, "/version") }
-        try await Task.sleep(for: .milliseconds(400))
+        try await Task.sleep(for: .milliseconds(2200))
         #expect(try await pve.call("GET", "/version", as: root).status == 200)
       }
     }
@@ -411,7 +411,7 @@ extension NodeTests {
         for message in messages {
           try terminal.type(message)
           // Each is a piece of its own.
-          terminal.pause(seconds: 0.08)
+          terminal.pause(seconds: 0.15)
         }
         return terminal.everything(seconds: seconds)
       }

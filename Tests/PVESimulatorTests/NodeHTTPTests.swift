@@ -261,7 +261,7 @@ extension NodeTests {
 
     @Test("a hundred requests a connection, five idle seconds, and silence after too many headers")
     func connections() async throws {
-      try await withNode({ $0.timings.idleTimeout = .milliseconds(300) }) { pve in
+      try await withNode({ $0.timings.idleTimeout = .seconds(2) }) { pve in
         let auth = TestCredential.token(pve).lines
         let port = pve.port
         let (kept, closed, silent) = try await blocking {

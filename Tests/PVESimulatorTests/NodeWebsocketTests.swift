@@ -80,8 +80,8 @@ extension NodeTests {
     func listener() async throws {
       try await withNode({
         echoNode(&$0)
-        $0.timings.listenerLife = .seconds(1)
-        $0.timings.portReservation = .seconds(5)
+        $0.timings.listenerLife = .seconds(3)
+        $0.timings.portReservation = .seconds(20)
       }) { pve in
         let token = TestCredential.token(pve)
         let used = try await pve.mint("/qemu/100", "termproxy", as: token)
@@ -188,7 +188,7 @@ extension NodeTests {
             }
             try sockets[0].connection.write(frame)
             guard sockets[0].ends() else { throw ClientFailure(description: "alive") }
-            return sockets.count { $0.isSilent(seconds: 0.1) }
+            return sockets.count { $0.isSilent(seconds: 0.3) }
           }
           // Six connections on three workers: two were the dead one's.
           #expect(alive == 4)

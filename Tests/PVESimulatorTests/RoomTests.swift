@@ -51,6 +51,10 @@ extension NodeTests {
           try terminal.type("sleep 4711 & echo began-$((1+1))\n")
           _ = try terminal.read(upTo: "began-2")
         }
+        // The shell says that it forked; what it forked becomes `sleep` a little later.
+        for _ in 0..<500 where RoomTests.sleepers(4711) == 0 {
+          try await Task.sleep(for: .milliseconds(20))
+        }
         #expect(RoomTests.sleepers(4711) == 1)
         try await pve.terminal("/lxc/200", as: token) { terminal in
           try terminal.type("jobs\n")

@@ -17,7 +17,7 @@ final class ConsoleSpoiler {
   private var pace: LoopTimer?
 
   /// A held piece goes without a successor after this.
-  private static let patience = Duration.milliseconds(200)
+  private static let patience = Duration.milliseconds(600)
   /// The pulse of a slow console.
   private static let pulse = Duration.milliseconds(20)
 
