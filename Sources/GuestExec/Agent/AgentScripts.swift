@@ -150,8 +150,9 @@ enum AgentScripts {
 
     """#
 
-  /// What there is to read: `sh NAME OUT KEPT-OUT ERR KEPT-ERR MOST`. Files whose bytes are all kept are deleted. The
-  /// first line is ``AgentPoll``, then the bytes follow on both streams.
+  /// What there is to read: `sh NAME OUT KEPT-OUT ERR KEPT-ERR MOST UPLOADED`. Files whose bytes are all kept are deleted.
+  /// How much input is there already is looked up where UPLOADED is 1. The first line is ``AgentPoll``, then the bytes
+  /// follow on both streams. Sizes come from `ls`: some `wc` read the whole file.
   static let poll = #"""
     d=
     for b in /run /var/tmp /tmp; do if [ -d "$b/$1" ]; then d=$b/$1; fi; done
@@ -170,17 +171,19 @@ enum AgentScripts {
     if [ "$s" = dead ]; then state; fi
     look() {
       f= n=0 k=0 last= all=0 at=$2
-      for g in "$d/$1".*; do
-        if [ ! -e "$g" ]; then continue; fi
+      while read -r x x x x z x x x g; do
+        if [ ! -n "$g" ]; then continue; fi
         if [ -n "$last" ] && [ "${g##*.}" -le "$3" ]; then rm -f "$last"; fi
         last=$g
-        all=$(($(wc -c <"$g") + ${g##*.}))
+        all=$((z + ${g##*.}))
         if [ $n -eq 0 ] && [ "$at" -lt "${g##*.}" ]; then at=${g##*.}; fi
         if [ $n -eq 0 ] && [ "$at" -lt "$all" ]; then
           f=$g k=$((at - ${g##*.} + 1)) n=$((all - at))
           if [ $n -gt "$4" ]; then n=$4; fi
         fi
-      done
+      done <<END
+    $(LC_ALL=C ls -ln "$d/$1".* 2>/dev/null)
+    END
     }
     give() { if [ $n -gt 0 ]; then tail -c "+$k" "$f" | head -c "$n"; fi; }
     c=1000000000000000 k=0
@@ -191,12 +194,10 @@ enum AgentScripts {
       k=$((k + 1)) c=1000000000000000
     done
     u=$c
-    for g in "$d/c.$u".*; do
-      [ -e "$g" ] || break
-      while [ -e "$g" ] && [ "${g##*.}" != end ]; do
-        u=$((u + ${g##*.}))
-        for g in "$d/c.$u".*; do break; done
-      done
+    while [ "$7" = 1 ]; do
+      for g in "$d/c.$u".*; do break; done
+      if [ ! -e "$g" ] || [ "${g##*.}" = end ]; then break; fi
+      u=$((u + ${g##*.}))
     done
     look e "$4" "$5" "$6"
     fe=$f ke=$k ne=$n te=$at

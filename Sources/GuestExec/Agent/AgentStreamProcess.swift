@@ -291,7 +291,7 @@ final class AgentStreamProcess: ExecProcess {
       let asked = ContinuousClock.now
       var isBulk = false
       do throws(PVEError) {
-        let answer = try await link.run(pollCommand(most))
+        let answer = try await link.run(pollCommand(most, withUploaded: isFirst && isTakenUp))
         guard let (poll, rest) = AgentPoll.read(answer.stdout) else {
           throw PVEError(
             kind: .malformedAnswer(field: "out-data"), message: "the guest's answer can't be read",
@@ -300,8 +300,9 @@ final class AgentStreamProcess: ExecProcess {
         patience.isOver()
         isBulk = poll.out >= most || poll.err >= most
         let took = ContinuousClock.now - asked
-        if isBulk, took < .milliseconds(700) { most = min(most * 2, 4 << 20) }
-        if took > .seconds(2) { most = max(16 << 10, most / 2) }
+        // On a slow guest a look takes long whatever it brings, so it brings more.
+        if isBulk, took < .milliseconds(1500) { most = min(most * 2, 4 << 20) }
+        if took > .seconds(4) { most = max(16 << 10, most / 2) }
         hasSeen = hasSeen || poll.state != .none
         stillRuns = poll.state == .runs
         if isFirst, isTakenUp {
@@ -358,13 +359,14 @@ final class AgentStreamProcess: ExecProcess {
     }
   }
 
-  private func pollCommand(_ most: Int) -> [String] {
+  private func pollCommand(_ most: Int, withUploaded: Bool) -> [String] {
     let numbers = state.withLock { state in
       [state.out.received, state.out.kept, state.err.received, state.err.kept].map {
         String(AgentScripts.base + $0)
       }
     }
-    return ["/bin/sh", "-c", AgentScripts.poll, "sh", runner.name] + numbers + [String(most)]
+    return ["/bin/sh", "-c", AgentScripts.poll, "sh", runner.name] + numbers
+      + [String(most), withUploaded ? "1" : "0"]
   }
 
   /// Deals with one look at the folder. - Returns: the end, where that is it.
