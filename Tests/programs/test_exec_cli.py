@@ -270,6 +270,19 @@ def test_explain_runs_nothing(way, straight, guest):
     assert run("exec", "db1", "--explain", "--via", "agent", "--", "true", env=way).returncode == 207
 
 
+def test_a_shared_console_is_explained_and_never_chosen(node):
+    """A token opens no shell: what is left of a container is its console, which only who names it gets."""
+    token = clean_environment(
+        SALLYPORT_PVE_HOST=f"127.0.0.1:{node['port']}", SALLYPORT_PVE_FINGERPRINT=node["fingerprint"],
+        SALLYPORT_PVE_TOKEN_ID=node["token"]["id"], SALLYPORT_PVE_TOKEN_SECRET=node["token"]["secret"])
+    result = run("exec", CONTAINER, "--explain", "--", "true", env=token)
+    text = result.stdout.decode()
+    assert result.returncode == 207 and "→" not in text and re.search(r"^\+ console ", text, re.M), text
+    assert run("exec", "-n", CONTAINER, "--", "true", env=token).returncode == 207
+    named = run("exec", CONTAINER, "--via", "console", "--explain", "--", "true", env=token)
+    assert named.returncode == 0 and "→ console" in named.stdout.decode()
+
+
 # Ctrl-C and terminals
 
 

@@ -242,12 +242,12 @@ struct ExecCommand: AsyncParsableCommand {
   private func tell(_ source: any ExecSource, _ wish: ExecWish, _ target: Target) async throws {
     let opinions = try await source.explain(wish, on: target)
     await source.close()
-    let chosen = opinions.first { $0.possible }
+    let chosen = opinions.first { $0.chosen }
     if json {
       try JSONOutput.print(opinions)
     } else {
       for opinion in opinions {
-        let mark = opinion.transport == chosen?.transport ? "→" : opinion.possible ? "+" : "-"
+        let mark = opinion.chosen ? "→" : opinion.possible ? "+" : "-"
         let name = opinion.transport.padding(to: 8)
         printOut("\(mark) \(name) \(opinion.sentence)")
         if let remedy = opinion.remedy, !remedy.isEmpty { printOut("           \(remedy)") }

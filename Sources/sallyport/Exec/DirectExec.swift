@@ -35,7 +35,7 @@ final class DirectExec: ExecSource {
     let place = try await exec.place(of: target)
     return await exec.explain(wish.request, on: place)
       .filter { wish.via == nil || wish.via == $0.transport }
-      .map { TransportOpinion($0) }
+      .map { TransportOpinion($0, isNamed: wish.via != nil) }
   }
 
   var comfortableOutput: Int? { nil }
@@ -49,10 +49,12 @@ final class DirectExec: ExecSource {
 }
 
 extension TransportOpinion {
-  init(_ assessment: GuestExec.Assessment) {
+  init(_ assessment: GuestExec.Assessment, isNamed: Bool) {
     switch assessment.verdict {
     case .possible(let why):
-      self.init(transport: assessment.transport.rawValue, possible: true, sentence: why)
+      self.init(
+        transport: assessment.transport.rawValue, possible: true,
+        chosen: isNamed || assessment.isChosen, sentence: why)
     case .impossible(let failure):
       self.init(
         transport: assessment.transport.rawValue, possible: false, sentence: failure.sentence,

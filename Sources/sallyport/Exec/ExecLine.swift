@@ -72,6 +72,8 @@ enum DisconnectWish: Sendable, Hashable {
 struct TransportOpinion: Sendable, Codable {
   var transport: String
   var possible: Bool
+  /// Whether it would be taken. One that is possible by its name only is not.
+  var chosen = false
   /// Why, or why not.
   var sentence: String
   var kind: String?

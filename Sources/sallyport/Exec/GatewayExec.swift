@@ -44,6 +44,7 @@ final class GatewayExec: ExecSource {
       guard let name = one["transport"].string else { return nil }
       return TransportOpinion(
         transport: name, possible: one["possible"].bool ?? false,
+        chosen: one["possible"].bool == true && name == answer.json["chosen"].string,
         sentence: one["sentence"].string ?? one["reason"].string
           ?? one["failure"]["sentence"].string ?? "",
         kind: one["failure"]["kind"].string, remedy: one["failure"]["remedy"].string)
