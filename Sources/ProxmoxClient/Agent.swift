@@ -18,8 +18,43 @@ public struct AgentExecStatus: Sendable, Hashable {
   public var stderrTruncated: Bool
 }
 
+extension AgentExecStatus {
+  /// A field that is not as it should be.
+  package struct BadField: Error, Hashable {
+    package var field: String
+    package var what: String
+  }
+
+  /// Reads what `agent/exec-status` answers, and `qm guest exec-status` prints.
+  package init(_ value: JSONValue) throws(BadField) {
+    guard let exited = value["exited"].bool else {
+      throw BadField(field: "exited", what: "is missing")
+    }
+    func bytes(_ field: String) throws(BadField) -> [UInt8] {
+      guard let bytes = AgentText.bytes(value[field].string ?? "") else {
+        throw BadField(field: field, what: "holds a character that is no byte")
+      }
+      return bytes
+    }
+    let out = try bytes("out-data")
+    let err = try bytes("err-data")
+    let whole = ProxmoxClient.agentCapture
+    self.init(
+      exited: exited, exitCode: value["exitcode"].int, signal: value["signal"].int, stdout: out,
+      stderr: err,
+      stdoutTruncated: value["out-truncated"].bool == true || out.count == whole,
+      stderrTruncated: value["err-truncated"].bool == true || err.count == whole)
+  }
+}
+
 /// What a guest is, by its agent.
 public struct AgentOSInfo: Sendable, Hashable {
+  /// What the agent said.
+  package init(id: String?, name: String?) {
+    self.id = id
+    self.name = name
+  }
+
   /// `debian`, `alpine`, `mswindows` …; nil where the guest has no `/etc/os-release`.
   public var id: String?
   /// A name for people.
@@ -77,21 +112,11 @@ extension ProxmoxClient {
     // Two streams of 16 MiB, and a byte below 32 is six characters of JSON. An answer that is not read is lost.
     request.maximumBody = 2 * 6 * Self.agentCapture + (1 << 20)
     let answer = try await perform(request)
-    let value = answer.value
-    guard let exited = value["exited"].bool else { throw answer.error("exited", "is missing") }
-    func bytes(_ field: String) throws(PVEError) -> [UInt8] {
-      guard let bytes = AgentText.bytes(value[field].string ?? "") else {
-        throw answer.error(field, "holds a character that is no byte")
-      }
-      return bytes
+    do throws(AgentExecStatus.BadField) {
+      return try AgentExecStatus(answer.value)
+    } catch {
+      throw answer.error(error.field, error.what)
     }
-    let out = try bytes("out-data")
-    let err = try bytes("err-data")
-    return AgentExecStatus(
-      exited: exited, exitCode: value["exitcode"].int, signal: value["signal"].int, stdout: out,
-      stderr: err,
-      stdoutTruncated: value["out-truncated"].bool == true || out.count == Self.agentCapture,
-      stderrTruncated: value["err-truncated"].bool == true || err.count == Self.agentCapture)
   }
 
   /// Reads a guest's file (`agent/file-read`): 16 MiB at most.

@@ -98,13 +98,18 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
   case shellContainer
   /// A virtual machine's guest agent.
   case agent
+  /// `qm guest exec` on this machine: the simulated node's.
+  case localMachine
 
   var testDescription: String { rawValue }
 
   /// Those that this machine can do.
-  static var here: [Way] {
+  static var all: [Way] {
     allCases.filter { !$0.needsServer || SSHServer.whyNot == nil }
   }
+
+  /// Those of them that tell what a command writes while it runs, and take input then.
+  static var here: [Way] { all.filter { $0 != .localMachine } }
 
   var needsServer: Bool { self == .ssh || self == .sshContainer }
 
@@ -138,6 +143,11 @@ enum Way: String, CaseIterable, Sendable, CustomTestStringConvertible {
     case .agent:
       Reached(
         transport: AgentTransport(client: try await SimulatedNode.shared().client),
+        place: .machine(SimulatedNode.agent))
+    case .localMachine:
+      Reached(
+        transport: LocalTransport(
+          node: .one, pct: "pct", qm: try await SimulatedNode.shared().qm()),
         place: .machine(SimulatedNode.agent))
     }
   }
@@ -254,6 +264,14 @@ final class SimulatedNode: Sendable {
 
   private static let one = Task { try await SimulatedNode() }
   static func shared() async throws -> SimulatedNode { try await one.value }
+
+  /// The path of the node's `qm`, which its shell finds.
+  func qm() async throws -> String {
+    let told = try await Reached(transport: shell, place: .node).shell("command -v qm")
+    let path = told.text.trimmingPrefix(while: \.isWhitespace).prefix { !$0.isNewline }
+    guard path.hasPrefix("/") else { throw SetUpFailure(what: "no qm: \(told)") }
+    return String(path)
+  }
 
   /// Virtual machines with an agent: one would serve all tests one after the other.
   private static let agents = Array(110..<118)

@@ -11,7 +11,7 @@ struct ConformanceTests {
   private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 
   @Test(
-    "statuses arrive as they are, ssh's own 255 and a shell's 126 and 127 too", arguments: Way.here)
+    "statuses arrive as they are, ssh's own 255 and a shell's 126 and 127 too", arguments: Way.all)
   func statuses(_ way: Way) async throws {
     let reached = try await way.reach()
     for status in [0, 1, 3, 126, 127, 128, 254, 255] {
@@ -19,7 +19,7 @@ struct ConformanceTests {
     }
   }
 
-  @Test("a signal is a signal", arguments: Way.here)
+  @Test("a signal is a signal", arguments: Way.all)
   func signals(_ way: Way) async throws {
     let reached = try await way.reach()
     for number in [9, 15] {
@@ -29,7 +29,7 @@ struct ConformanceTests {
     #expect(try await reached.shell("exit 137").end == .exited(137))
   }
 
-  @Test("the two streams are two", arguments: Way.here)
+  @Test("the two streams are two", arguments: Way.all)
   func streams(_ way: Way) async throws {
     let told = try await way.reach().shell("printf out; printf err >&2; printf more; exit 4")
     #expect(told.text == "outmore")
@@ -37,7 +37,7 @@ struct ConformanceTests {
     #expect(told.end == .exited(4))
   }
 
-  @Test("a program that isn't there never looks like one that ran", arguments: Way.here)
+  @Test("a program that isn't there never looks like one that ran", arguments: Way.all)
   func missing(_ way: Way) async throws {
     let reached = try await way.reach()
     for program in ["/nonexistent/program", "no-such-program"] {
@@ -59,7 +59,7 @@ struct ConformanceTests {
     }
   }
 
-  @Test("every byte comes back as it was sent, on both streams", arguments: Way.here)
+  @Test("every byte comes back as it was sent, on both streams", arguments: Way.all)
   func binary(_ way: Way) async throws {
     var all = (0...255).map { UInt8($0) }
     all += all.reversed()
@@ -71,7 +71,7 @@ struct ConformanceTests {
     #expect(told.stderr == all)
   }
 
-  @Test("without input there is an end of file at once", arguments: Way.here)
+  @Test("without input there is an end of file at once", arguments: Way.all)
   func noInput(_ way: Way) async throws {
     let told = try await way.reach().shell("cat; echo done")
     #expect(told.text == "done\n")
@@ -101,6 +101,72 @@ struct ConformanceTests {
     try await writer.value
     #expect(end == .exited(0))
     #expect(got == sent)
+  }
+
+  @Test(
+    "a machine by qm: what it can't do, who takes it up, and that no word of a command is an argument"
+  )
+  func machineByTool() async throws {
+    let reached = try await Way.localMachine.reach()
+    var terminal = ExecRequest(["sh"])
+    terminal.terminal = TerminalSize(columns: 80, rows: 24)
+    let request = terminal
+    await #expect(throws: ExecFailure.self) { try await reached.start(request) }
+    func command(_ hasInput: Bool) -> ExecRequest {
+      ExecRequest(
+        .argv(["sh", "-c", "cat; sleep 2; echo over", "w0rd-of-the-command"].map(bytes)),
+        environment: [.init(name: bytes("SECRET"), value: bytes("s3cret-of-the-command"))],
+        hasInput: hasInput)
+    }
+    let fed = try await reached.start(command(true))
+    try await fed.write(bytes("input\n"))
+    await fed.closeInput()
+    let process = try await reached.start(command(false))
+    let handle = try #require(process.handle)
+    #expect(handle.transport == .local)
+    await process.detach()
+    #expect(await Told.all(fed).text == "input\nover\n")
+    // Whoever comes later takes it up.
+    let told = await Told.all(await reached.transport.attach(handle, from: ExecPosition()))
+    #expect(told.text == "over\n" && told.end == .exited(0))
+
+    let slow = try await reached.start(
+      ExecRequest(.shell(bytes("exec sleep 60")), timeLimit: .milliseconds(500)))
+    #expect(await Told.all(slow).end == .timedOut)
+    func failure(_ place: Place) async -> ExecFailure.Kind? {
+      do {
+        _ = try await reached.transport.start(ExecRequest(["true"]), on: place)
+        return nil
+      } catch {
+        return error.kind
+      }
+    }
+    #expect(await failure(.machine(999)) == .targetNotFound)
+    #expect(await failure(.machine(100)) == nil)
+    // A stand-in that notes how it was called.
+    let folder = try Tools.newFolder()
+    try Tools.write(
+      """
+      #!/bin/sh
+      printf '%s ' "$@" >>\(folder)/called
+      case $2 in
+        exec) cat >>\(folder)/given; echo '{"pid":7}' ;;
+        exec-status) echo '{"exited":1,"exitcode":4,"out-data":"a\u{e9}"}' ;;
+        *) echo '{"id":"debian"}' ;;
+      esac
+      """, to: folder + "/qm", mode: 0o755)
+    let noted = LocalTransport(node: .one, pct: "pct", qm: folder + "/qm")
+    let end = await Told.all(try await noted.start(command(false), on: .machine(100)))
+    #expect(end.end == .exited(4) && end.stdout == [97, 0xE9])
+    let called = Tools.read(folder + "/called")
+    let given = Tools.read(folder + "/given")
+    #expect(called.contains("guest exec 100 --synchronous 0 --pass-stdin 1 -- /bin/sh -c eval"))
+    #expect(!called.contains("of-the-command"))
+    #expect(given.contains("w0rd-of-the-command") && given.contains("s3cret-of-the-command"))
+    let toolless = LocalTransport(node: .one, pct: "pct", qm: "/nonexistent/qm")
+    await #expect(throws: ExecFailure.self) {
+      try await toolless.start(ExecRequest(["true"]), on: .machine(100))
+    }
   }
 
   @Test("input that nobody reads is dropped, and nobody waits for it", arguments: Way.here)
@@ -152,7 +218,7 @@ struct ConformanceTests {
     #expect(try await way.reach().run(request).result == ExecResult(.exited(0)))
   }
 
-  @Test("environment and directory are exact", arguments: Way.here)
+  @Test("environment and directory are exact", arguments: Way.all)
   func environment(_ way: Way) async throws {
     let reached = try await way.reach()
     let directory = try await reached.folder() + "/with space 'and quote'"
@@ -179,10 +245,10 @@ struct ConformanceTests {
     #expect(named.text.contains("we.ird=1 2\n"))
 
     let nowhere = ExecRequest(.argv([bytes("pwd")]), directory: bytes("/nonexistent/folder"))
-    if way.isDirect {
-      await #expect(throws: ExecFailure.self) { try await way.reach().run(nowhere) }
-    } else {
-      #expect(try await reached.run(nowhere).end == .exited(126))
+    switch way {
+    case .localMachine: #expect(try await reached.run(nowhere).end == .exited(127))
+    case .shellContainer: #expect(try await reached.run(nowhere).end == .exited(126))
+    default: await #expect(throws: ExecFailure.self) { try await way.reach().run(nowhere) }
     }
   }
 
@@ -285,7 +351,7 @@ struct ConformanceTests {
     #expect(clock.now - began < .seconds(40))
   }
 
-  @Test("argv is what it was: any bytes, empty words, new lines, quotes", arguments: Way.here)
+  @Test("argv is what it was: any bytes, empty words, new lines, quotes", arguments: Way.all)
   func argv(_ way: Way) async throws {
     let reached = try await way.reach()
     var generator = SystemRandomNumberGenerator()

@@ -37,7 +37,7 @@ final class AgentPlainProcess: ExecProcess {
     self.kept = kept
     handle = pid.map {
       ExecHandle(
-        transport: .agent, place: link.place,
+        transport: link.transport, place: link.place,
         notes: ["mode": "plain", "pid": String($0), "windows": isWindows ? "1" : "0"])
     }
     state = Mutex(State(input: pid == nil ? [] : nil, pid: pid))
@@ -136,7 +136,7 @@ final class AgentPlainProcess: ExecProcess {
 
   private func follow(_ pid: Int) async {
     let begun = ContinuousClock.now
-    var pace = AgentPace()
+    var pace = link.pace
     var trouble = AgentPatience(link.options.patience)
     var killed: ContinuousClock.Instant?
     while !Task.isCancelled {

@@ -24,7 +24,7 @@ public struct AgentTransport: ExecTransport {
 
   private func link(_ place: Place) -> AgentLink {
     AgentLink(
-      client: client, options: options, place: place,
+      .api(client), options: options, place: place,
       gate: gates.gate(place.vmid?.value ?? 0, width: options.callsPerGuest))
   }
 

@@ -1,23 +1,31 @@
 import ConsoleProtocol
 import Glibc
+import ProxmoxClient
 
-/// Commands on the node that this machine is: directly on the node, by `pct exec` in its containers.
+/// Commands on the node that this machine is: directly on the node, by `pct exec` in its containers, by `qm guest exec` in
+/// its virtual machines.
 ///
-/// A command is our child and its output goes through pipes of ours, so it doesn't outlive us by long (it gets a SIGPIPE
+/// In a machine it is what the agent's plain mode is: output comes at the end, 16 MiB of each stream and 64 KiB of input
+/// at most. Such a command is the agent's, and is taken up again. Any other command is our child and its output goes through pipes of ours, so it doesn't outlive us by long (it gets a SIGPIPE
 /// as soon as it writes), and there is no ``ExecProcess/handle``: after a restart it is `lost`.
 public struct LocalTransport: ExecTransport {
   /// ``TransportName/local``.
   public let name = TransportName.local
   private let node: NodeName
   private let pct: String
+  private let qm: String
+  private let gates = AgentGates()
 
   /// - Parameter node: which node this machine is.
   public init(node: NodeName) { self.init(node: node, pct: "pct") }
 
-  /// - Parameter pct: PVE's container tool: a path, or a name that is looked for in root's usual `PATH` and ours.
-  init(node: NodeName, pct: String) {
+  /// - Parameters:
+  ///   - pct: PVE's container tool: a path, or a name that is looked for in root's usual `PATH` and ours.
+  ///   - qm: the same for machines.
+  init(node: NodeName, pct: String, qm: String = "qm") {
     self.node = node
     self.pct = pct
+    self.qm = qm
   }
 
   /// Whether the place is this machine, or a container on it.
@@ -33,14 +41,48 @@ public struct LocalTransport: ExecTransport {
       return Self.find(pct) == nil
         ? .impossible(Self.noTool(pct))
         : .possible("This machine is the node \(node), and 'pct exec' runs commands in containers.")
-    case .qemu: return .impossible(Self.noMachines)
+    case .qemu:
+      do throws(ExecFailure) {
+        _ = try await machine(request, place)
+        return .possible(
+          "This machine is the node \(node), and 'qm guest exec' runs commands in its machines.")
+      } catch {
+        return .impossible(error)
+      }
     }
+  }
+
+  /// What a command in a machine needs.
+  private func machine(
+    _ request: ExecRequest, _ place: Place
+  ) async throws(ExecFailure) -> (link: AgentLink, facts: AgentFacts, command: AgentPlainCommand) {
+    guard let path = Self.find(qm) else { throw Self.noTool(qm) }
+    var tool = MachineTool(path: path)
+    let facts: AgentFacts
+    do throws(PVEError) {
+      facts = try await tool.facts(place)
+    } catch {
+      throw ExecFailure.agent(error, place: place, version: nil)
+    }
+    tool.isWindows = facts.isWindows
+    let command = try AgentPlainCommand(request, isWindows: facts.isWindows, version: nil)
+    return (link(tool, place), facts, command)
+  }
+
+  private func link(_ tool: MachineTool, _ place: Place) -> AgentLink {
+    AgentLink(
+      .tool(tool), options: AgentOptions(), place: place,
+      gate: gates.gate(place.vmid?.value ?? 0, width: 2))
   }
 
   /// Starts a command on this machine.
   public func start(
     _ request: ExecRequest, on place: Place
   ) async throws(ExecFailure) -> any ExecProcess {
+    if place.node == node, place.isVirtualMachine {
+      let (link, facts, command) = try await machine(request, place)
+      return try await AgentPlainProcess.start(request, command: command, link: link, facts: facts)
+    }
     if case .impossible(let failure) = await assess(request, on: place) { throw failure }
     guard let vmid = place.vmid else {
       return try await LocalProcess.start(request, place: "the node \(node)")
@@ -50,20 +92,24 @@ public struct LocalTransport: ExecTransport {
       request, route: LocalContainerRoute(tool: tool, vmid: vmid, node: node))
   }
 
-  /// A child of a process that is gone can't be taken up again.
+  /// Takes a machine's command up again. A child of a process that is gone can't be.
   public func attach(_ handle: ExecHandle, from kept: ExecPosition) async -> any ExecProcess {
-    LostProcess(
+    if let place = handle.place, place.isVirtualMachine, place.node == node,
+      let pid = handle.notes["pid"].flatMap({ Int($0) }), let path = Self.find(qm)
+    {
+      let isWindows = handle.notes["windows"] == "1"
+      return AgentPlainProcess.attach(
+        pid: pid, isWindows: isWindows,
+        link: link(MachineTool(path: path, isWindows: isWindows), place), from: kept)
+    }
+    return LostProcess(
       "It was a child of a gateway that is gone, and so is its output; it may still run on the node \(handle.node)."
     )
   }
 
-  private static let noMachines = ExecFailure(
-    .noTransport, "From the node a virtual machine is reached only through its guest agent.",
-    remedy: "Use the transport 'agent'; 'qm guest exec' has no input and no output while it runs.")
-
   private static func noTool(_ name: String) -> ExecFailure {
     ExecFailure(
-      .unsupported, "There is no '\(name)' on this machine, so its containers can't be reached.",
+      .unsupported, "There is no '\(name)' on this machine, so its guests can't be reached.",
       remedy: "Is it a Proxmox VE node? Remove 'localNode' from the configuration if it isn't.")
   }
 
