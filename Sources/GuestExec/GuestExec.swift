@@ -56,8 +56,12 @@ public final class GuestExec: Sendable {
     }
   }
 
+  /// Those that are tried. Where PVE decides who may use a machine's agent, `qm`, which is root's and asks nobody, is no
+  /// way around a refusal: then it is taken by its name only.
   private func automatic(for place: Place) -> [any ExecTransport] {
-    Self.order(for: place.kind).compactMap { name in transports.first { $0.name == name } }
+    let asksPVE = place.isVirtualMachine && transports.contains { $0.name == .agent }
+    return Self.order(for: place.kind).filter { !asksPVE || $0 != .local }
+      .compactMap { name in transports.first { $0.name == name } }
   }
 
   /// Where a target is.

@@ -62,6 +62,18 @@ struct FacadeTests {
     }
   }
 
+  @Test("root's own tool is no way around what PVE refuses")
+  func noWayAround() async throws {
+    let refused = ExecFailure(.permissionDenied, "VM.GuestAgent.Unrestricted is missing.")
+    let both = exec([Puppet(.agent, .impossible(refused)), Puppet(.local, .possible("qm"))])
+    await #expect(throws: refused) { try await both.start(command, on: .machine(100)) }
+    #expect(await both.explain(command, on: .machine(100)).allSatisfy { !$0.isChosen })
+    #expect(try await both.start(command, on: .machine(100), via: .local).transport == .local)
+    #expect(try await both.start(command, on: .container(200)).transport == .local)
+    let alone = exec([Puppet(.local, .possible("qm"))])
+    #expect(try await alone.start(command, on: .machine(100)).transport == .local)
+  }
+
   @Test("a way that turns out to be blocked is left for the next, and that is said")
   func nextWay() async throws {
     let blocked = Puppet(

@@ -333,7 +333,7 @@ extension JobOrder {
   /// The first way that would do and that the key's rules allow.
   func choice(of all: [GuestExec.Assessment]) -> GuestExec.Assessment? {
     all.first {
-      guard case .possible = $0.verdict else { return false }
+      guard case .possible = $0.verdict, $0.isAutomatic else { return false }
       return allowedTransports?.contains($0.transport) ?? true
     }
   }
